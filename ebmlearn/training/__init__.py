@@ -1,0 +1,1 @@
+"""Training: one recipe, one file; what they share is in `state`."""

@@ -1,0 +1,409 @@
+"""What every recipe shares: its state, exact checkpoints, EMA, batch order, the divergence guard and the driving loop.
+
+A recipe's state is a dataclass derived from `TrainState`; its fields (modules, optimizers, buffers, generators, the
+step) are everything the future of the run depends on, so saving the fields and loading them again is an exact resume.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+FORMAT = 1  # raised whenever an old checkpoint can no longer be read
+Metrics = dict[str, Tensor]
+
+
+class Diverged(RuntimeError):
+    """A run left the finite numbers or its energy bound; the message names the step and the last good checkpoint."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used here: truncated, of another recipe, version or setting."""
+
+
+def ema_of(module: nn.Module, decay: float) -> AveragedModel:
+    """An exponential moving average of `module`'s parameters, updated by `.update_parameters(module)`."""
+    if not 0 <= decay < 1:
+        raise ValueError(f"expected 0 <= decay < 1; got {decay}")
+    return AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=False)
+
+
+def bare(module: nn.Module) -> nn.Module:
+    """The module inside Fabric's or DDP's wrapper; chains run through it, the loss takes one wrapped forward."""
+    inner = getattr(module, "module", None)
+    return bare(inner) if isinstance(inner, nn.Module) else module
+
+
+class BatchStream:
+    """Endless shuffled batches of the rows of one or more tensors, with a position that can be saved.
+
+    Every epoch is a fresh permutation from the stream's own generator; a last incomplete batch is dropped.
+
+    Args:
+        tensors: rows to draw; all of one length. Batches are tuples in this order.
+        batch_size: rows a batch.
+        seed: of the stream's own CPU generator.
+        rank, world_size: each of `world_size` processes gets its own slice of every global batch of
+            `batch_size * world_size` rows, so N processes see what one process with N times the batch sees.
+    """
+
+    def __init__(self, *tensors: Tensor, batch_size: int, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:
+        lengths = {len(t) for t in tensors}
+        if len(lengths) != 1:
+            raise ValueError(f"expected tensors of one length; got {[len(t) for t in tensors]}")
+        self.tensors = tensors
+        self.n = lengths.pop()
+        self.batch_size = batch_size
+        self.rank, self.world_size = rank, world_size
+        if not 0 < batch_size * world_size <= self.n:
+            raise ValueError(f"expected 0 < batch size <= {self.n} rows; got {batch_size} x {world_size} processes")
+        self.generator = torch.Generator().manual_seed(seed)
+        self.order = torch.randperm(self.n, generator=self.generator)
+        self.position = 0
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        while True:
+            yield self.next()
+
+    def next(self) -> tuple[Tensor, ...]:
+        """The next batch."""
+        whole = self.batch_size * self.world_size
+        if self.position + whole > self.n:
+            self.order = torch.randperm(self.n, generator=self.generator)
+            self.position = 0
+        first = self.position + self.rank * self.batch_size
+        index = self.order[first : first + self.batch_size]
+        self.position += whole
+        return tuple(t[index.to(t.device)] for t in self.tensors)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"order": self.order.clone(), "position": self.position, "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if len(state["order"]) != self.n:
+            raise CheckpointError(f"the checkpoint's batch order is for {len(state['order'])} rows; the data have {self.n}")
+        self.order, self.position = state["order"], int(state["position"])
+        self.generator.set_state(state["generator"])
+
+
+@dataclass
+class TrainState:
+    """Base of every recipe's state. Subclasses add fields; each is saved by what it is.
+
+    Modules, optimizers, schedulers, buffers and batch streams by their `state_dict`, generators by their state,
+    tensors and numbers by value; None is skipped.
+    """
+
+    step: int = dataclasses.field(default=0, kw_only=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        out: dict[str, Any] = {}
+        for f in dataclasses.fields(self):
+            v = getattr(self, f.name)
+            if v is None:
+                continue
+            if isinstance(v, nn.Module):
+                v = bare(v).state_dict()
+            elif isinstance(v, torch.Generator):
+                v = v.get_state()
+            elif hasattr(v, "state_dict"):
+                v = v.state_dict()
+            out[f.name] = v
+        return out
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        names = {f.name for f in dataclasses.fields(self) if getattr(self, f.name) is not None}
+        if set(state) != names:
+            raise CheckpointError(f"expected a checkpoint with the parts {sorted(names)}; got {sorted(state)}")
+        for name, saved in state.items():
+            v = getattr(self, name)
+            try:
+                if isinstance(v, nn.Module):
+                    bare(v).load_state_dict(saved)
+                elif isinstance(v, torch.Generator):
+                    v.set_state(saved.cpu())
+                elif hasattr(v, "load_state_dict"):
+                    v.load_state_dict(saved)
+                else:
+                    setattr(self, name, saved.to(v.device) if isinstance(v, Tensor) else saved)
+            except (RuntimeError, KeyError) as error:
+                raise CheckpointError(f"the checkpoint's {name!r} does not fit this model: {error}") from error
+
+
+def save_atomic(path: Path, payload: Mapping[str, Any]) -> None:
+    """Write `payload` with torch.save so that `path` is never half-written: write beside it, fsync, rename."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(scratch, "wb") as file:
+            torch.save(dict(payload), file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """A configuration dataclass as plain str, int, float, bool, None and tuples of them; anything else is an error."""
+    out = dataclasses.asdict(config)
+
+    def check(name: str, v: Any) -> None:
+        if isinstance(v, tuple):
+            for one in v:
+                check(name, one)
+        elif isinstance(v, dict):
+            for key, one in v.items():
+                check(f"{name}.{key}", one)
+        elif not (v is None or isinstance(v, (str, int, float, bool))):
+            raise ValueError(f"a configuration holds str, int, float, bool or tuples; {name} is {type(v).__name__}")
+
+    for name, v in out.items():
+        check(name, v)
+    return out
+
+
+def save_checkpoint(path: Path, *, recipe: str, config: Any, state: TrainState) -> None:
+    """Write the whole state of a run, atomically."""
+    payload = {"format": FORMAT, "recipe": recipe, "config": plain(config), "state": state.state_dict()}
+    save_atomic(path, payload)
+
+
+def read_checkpoint(path: Path, *, recipe: str | None = None) -> dict[str, Any]:
+    """Read a checkpoint of `recipe` (any, when None) with `weights_only=True`; raise a CheckpointError that says what is wrong."""
+    path = Path(path)
+    if not path.exists():
+        raise CheckpointError(f"no checkpoint at {path}")
+    try:
+        payload = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(
+            f"{path} is truncated or not a checkpoint ({type(error).__name__}: {str(error).splitlines()[0][:120]})"
+        ) from error
+    if not isinstance(payload, dict) or "format" not in payload:
+        raise CheckpointError(f"{path} is not a checkpoint of ebmlearn")
+    if payload["format"] != FORMAT:
+        raise CheckpointError(
+            f"{path} has checkpoint format {payload['format']}; this version reads {FORMAT}. Use the version that wrote it"
+        )
+    if recipe is not None and payload["recipe"] != recipe:
+        raise CheckpointError(f"{path} is a checkpoint of the recipe {payload['recipe']!r}; expected {recipe!r}")
+    return payload
+
+
+def check_same_config(saved: Mapping[str, Any], config: Any, override: tuple[str, ...] = ()) -> None:
+    """Raise a CheckpointError when a hyperparameter differs from the checkpoint's and is not named in `override`."""
+    now = plain(config)
+    unknown = sorted(set(override) - set(now))
+    if unknown:
+        raise CheckpointError(f"--override names {unknown}, which this recipe does not have; it has {sorted(now)}")
+    changed = [k for k in sorted(set(now) | set(saved)) if now.get(k) != saved.get(k) and k not in override]
+    if changed:
+        rows = "; ".join(f"{k}: {saved.get(k)} in the checkpoint, {now.get(k)} now" for k in changed)
+        raise CheckpointError(f"hyperparameters changed since the checkpoint ({rows}). Name them in --override to mean it")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How a run is driven, as opposed to what it trains; none of this changes the numbers.
+
+    Args:
+        out: folder for checkpoints (`last.ckpt`), `metrics.csv` and figures.
+        resume: continue from `out/last.ckpt`.
+        override: names of hyperparameters that may differ from the checkpoint's.
+        max_minutes: stop cleanly, with a checkpoint, after this many minutes.
+        checkpoint_minutes: time between checkpoints.
+        log_every: steps between rows of metrics.csv; the guard looks at the same steps.
+        energy_bound: a run whose |energy| passes this has diverged.
+    """
+
+    out: Path
+    resume: bool = False
+    override: tuple[str, ...] = ()
+    max_minutes: float | None = None
+    checkpoint_minutes: float = 2.0
+    log_every: int = 20
+    energy_bound: float = 1e6
+
+
+class Guard:
+    """Stops a run whose metrics are not finite or whose energies (metrics named `e_...`) pass a bound."""
+
+    def __init__(self, bound: float, checkpoint: Callable[[], str]) -> None:
+        self.bound = bound
+        self.checkpoint = checkpoint
+
+    def look(self, step: int, metrics: Mapping[str, float]) -> None:
+        bad = [k for k, v in metrics.items() if v != v or v in (float("inf"), float("-inf"))]
+        far = [k for k, v in metrics.items() if k.startswith("e_") and abs(v) > self.bound]
+        if bad or far:
+            what = f"{', '.join(bad)} not finite" if bad else f"|{', '.join(far)}| > {self.bound:g}"
+            raise Diverged(
+                f"the run diverged at step {step}: {what}. Last good checkpoint: {self.checkpoint()}. "
+                "Lower the learning rate or the step size, regularise the energy (energy L2, spectral norm), or take more chain steps"
+            )
+
+
+def make_fabric(*, devices: int = 1, accelerator: str = "cpu", precision: str = "32-true", num_nodes: int = 1) -> Any:
+    """Fabric, launched: devices, precision and processes. With more than one device the strategy is DDP.
+
+    Energies have no batch statistics, so DDP's buffers are not broadcast.
+
+    Args:
+        accelerator: "cpu", "cuda" or "auto".
+        precision: "32-true", "bf16-mixed", ... as Fabric names them.
+        num_nodes: machines; start each with torchrun.
+    """
+    try:
+        from lightning_fabric import Fabric
+        from lightning_fabric.strategies import DDPStrategy
+    except ImportError:  # the same library inside the lightning package
+        from lightning.fabric import Fabric  # type: ignore[no-redef]
+        from lightning.fabric.strategies import DDPStrategy  # type: ignore[no-redef]
+    many = devices * num_nodes > 1
+    strategy: Any = DDPStrategy(broadcast_buffers=False) if many else "auto"
+    fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=num_nodes, strategy=strategy, precision=precision)  # type: ignore[arg-type]
+    fabric.launch()
+    return fabric
+
+
+def run(
+    fabric: Any,
+    state: TrainState,
+    steps: Iterator[Metrics],
+    *,
+    recipe: str,
+    config: Any,
+    total: int,
+    options: RunOptions,
+    on_log: Callable[[int, dict[str, float]], None] | None = None,
+) -> str:
+    """Drive a recipe's generator to `total` steps: log, guard, checkpoint; return why it stopped, "done" or "time".
+
+    A checkpoint is written only after the guard has looked at that very step, so the last one is always good.
+
+    Args:
+        state: the state that `steps` works on; call `resume` before.
+        steps: the recipe, e.g. `train_cd(...)`; it advances `state.step` by one before each yield.
+        recipe, config: written into the checkpoint and compared on resume.
+        on_log: called with (step, metrics) at every logged step, on rank zero.
+
+    Raises:
+        Diverged: names the step, what went wrong and the last good checkpoint.
+    """
+    out = Path(options.out)
+    path = out / LAST
+    last_good = str(path) if path.exists() else "none yet"
+    guard = Guard(options.energy_bound, lambda: last_good)
+    began = saved = time.monotonic()
+    alone = fabric.world_size == 1
+
+    def save() -> None:
+        nonlocal last_good, saved
+        if not alone:  # the other ranks' parts first: last.ckpt is the commit
+            if fabric.global_rank > 0:
+                save_checkpoint(rank_path(out, fabric.global_rank, state.step), recipe=recipe, config=config, state=state)
+            fabric.barrier()
+        if fabric.global_rank == 0:
+            save_checkpoint(path, recipe=recipe, config=config, state=state)
+            for old in out.glob("rank*-step*.ckpt"):
+                if not old.name.endswith(f"-step{state.step}.ckpt"):
+                    old.unlink()
+        last_good, saved = f"{path} (step {state.step})", time.monotonic()
+
+    if options.max_minutes is not None and options.max_minutes <= 0:
+        raise ValueError(f"expected max_minutes > 0; got {options.max_minutes}")
+    while state.step < total:
+        metrics = next(steps)
+        now = time.monotonic()
+        logged = state.step % options.log_every == 0 or state.step == total
+        out_of_time = options.max_minutes is not None and now - began > 60 * options.max_minutes
+        due = now - saved > 60 * options.checkpoint_minutes
+        if not alone:  # clocks differ between ranks: rank zero decides, at logged steps only
+            out_of_time, due = fabric.broadcast((out_of_time, due)) if logged else (False, False)
+        if logged or out_of_time or due:
+            row = {k: float(v) for k, v in metrics.items()}
+            guard.look(state.step, row)
+            if fabric.global_rank == 0:
+                append_row(out / "metrics.csv", {"step": state.step, "seconds": round(now - began, 3), **row})
+                if on_log is not None:
+                    on_log(state.step, row)
+        if due or out_of_time:
+            save()
+        if out_of_time:
+            return "time"
+    save()
+    return "done"
+
+
+LAST = "last.ckpt"
+
+
+def rank_path(out: Path, rank: int, step: int) -> Path:
+    """Where rank `rank` > 0 keeps its part (its buffer and generator) of the checkpoint of `step`."""
+    return Path(out) / f"rank{rank}-step{step}.ckpt"
+
+
+def resume(fabric: Any, state: TrainState, *, recipe: str, config: Any, options: RunOptions) -> bool:
+    """Load `out/last.ckpt` into `state` when `options.resume` asks for it; False when there is none to continue from.
+
+    Raises:
+        CheckpointError: a checkpoint stands in `out` but `resume` is off; it is truncated, of another recipe or version,
+            or a hyperparameter changed that `override` does not name.
+    """
+    out = Path(options.out)
+    path = out / LAST
+    if not options.resume:
+        if path.exists():
+            raise CheckpointError(f"{path} exists: continue it with --resume, or choose another --out")
+        return False
+    if not path.exists():
+        return False
+    payload = read_checkpoint(path, recipe=recipe)
+    check_same_config(payload["config"], config, options.override)
+    if fabric.global_rank > 0:
+        payload = read_checkpoint(rank_path(out, fabric.global_rank, int(payload["state"]["step"])), recipe=recipe)
+    state.load_state_dict(payload["state"])
+    if fabric.global_rank == 0:
+        drop_rows_after(out / "metrics.csv", state.step)
+    return True
+
+
+def append_row(path: Path, row: Mapping[str, float]) -> None:
+    """Append one row to a CSV file, with a header when it is new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = not path.exists()
+    with open(path, "a", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(row))
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def drop_rows_after(path: Path, step: int) -> None:
+    """Remove the rows past `step` (those after the checkpoint that a killed run left), atomically."""
+    if not path.exists():
+        return
+    with open(path, newline="") as file:
+        rows = list(csv.reader(file))
+    kept = [rows[0]] + [r for r in rows[1:] if len(r) == len(rows[0]) and int(r[0]) <= step]
+    scratch = path.with_name(f".{path.name}.part")
+    with open(scratch, "w", newline="") as file:
+        csv.writer(file).writerows(kept)
+    os.replace(scratch, path)
