@@ -107,6 +107,9 @@ class Sum(Energy):
         Compositional visual generation with energy based models (Du, Li, Mordatch, 2020).
     """
 
+    energies: nn.ModuleList
+    weights: tuple[float, ...]
+
     def __init__(self, energies: Sequence[Energy], weights: Sequence[float] | None = None) -> None:
         super().__init__()
         self.event_ndim = _common_event_ndim(energies)
@@ -217,6 +220,7 @@ class EnumeratedJoint(JointEnergy):
         fn: (x, z) -> energy, broadcasting over leading axes.
         support: every value of z, `[K, *latent]`.
         event_ndim: axes of one x.
+        draw_x: (z, generator) -> x, an exact draw from p(x | z) where one is known; Gibbs sampling asks for it.
 
     Example:
         >>> joint = EnumeratedJoint(lambda x, z: 0.5 * ((x - z) ** 2).sum(-1), torch.tensor([[-2.0], [2.0]]))
@@ -226,11 +230,19 @@ class EnumeratedJoint(JointEnergy):
 
     support: Tensor
 
-    def __init__(self, fn: Callable[[Tensor, Tensor], Tensor], support: Tensor, *, event_ndim: int = 1) -> None:
+    def __init__(
+        self,
+        fn: Callable[[Tensor, Tensor], Tensor],
+        support: Tensor,
+        *,
+        event_ndim: int = 1,
+        draw_x: Callable[[Tensor, torch.Generator | None], Tensor] | None = None,
+    ) -> None:
         super().__init__()
         if support.ndim == 0 or support.shape[0] == 0:
             raise ValueError(f"expected support [K, *latent] with K >= 1; got shape {tuple(support.shape)}")
         self.fn = fn
+        self.draw_x = draw_x
         self.event_ndim = event_ndim
         self.latent_ndim = support.ndim - 1
         self.register_buffer("support", support)
@@ -257,6 +269,9 @@ class EnumeratedJoint(JointEnergy):
         p = self.posterior(x)
         index = torch.multinomial(p.reshape(-1, p.shape[-1]), 1, generator=generator).reshape(p.shape[:-1])
         return self.support[index]
+
+    def sample_x(self, z: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        return super().sample_x(z, generator=generator) if self.draw_x is None else self.draw_x(z, generator)
 
 
 class FreeEnergy(Energy):
