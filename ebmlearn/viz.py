@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import math
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -342,3 +345,75 @@ def image_grid(
     if title is not None:
         ax.set_title(title)
     return ax
+
+
+def read_metrics(path: str | Path) -> dict[str, list[float]]:
+    """The columns of a run's `metrics.csv`, name -> values, for `dashboard`."""
+    with open(path, newline="") as file:
+        rows = list(csv.reader(file))
+    return {name: [float(row[i]) for row in rows[1:]] for i, name in enumerate(rows[0])}
+
+
+class Panel(NamedTuple):
+    """One panel of the dashboard: its title, the metric it reads, a reference line, and whether its axis is logarithmic."""
+
+    title: str
+    metric: str
+    reference: float | None
+    log: bool
+    meaning: str
+
+
+PANELS = (
+    Panel("energy gap", "gap", 0.0, False, "$E(x^-) - E(x^+)$"),
+    Panel("gradient norm", "grad_norm", None, True, r"$|\nabla_\theta|$"),
+    Panel("acceptance", "acceptance", 1.0, False, "probability"),
+    Panel("effective temperature", "temperature", 1.0, True, r"$T = \sigma^2 / 2\eta$"),
+    Panel("buffer age", "buffer_age", None, False, "updates"),
+)
+
+
+def dashboard(history: Mapping[str, Sequence[float]], axes: Sequence[Axes]) -> Sequence[Axes]:
+    """Five panels that tell a healthy run from a sick one: energy gap, gradient norm, acceptance, temperature, buffer age.
+
+    The gap E(x-) - E(x+) should wander around 0: far above, the chains do not reach what the energy prefers; far below,
+    they have found what the data never show. A run records what it can; a panel without numbers says so.
+
+    Args:
+        history: name -> one number a logged step, e.g. `read_metrics(out / "metrics.csv")`. Read are "step" (default
+            0, 1, ...), "gap" or "e_pos" and "e_neg", "grad_norm", "acceptance", "temperature", "buffer_age".
+        axes: five axes, e.g. `plt.subplots(1, 5, figsize=(15, 3))[1]`.
+
+    Returns:
+        The axes.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> axes = dashboard({"e_pos": [0.0, 0.1], "e_neg": [1.0, 0.2]}, Figure().subplots(1, 5))
+        >>> [round(float(v), 1) for v in axes[0].lines[-1].get_ydata()]
+        [1.0, 0.1]
+    """
+    if len(axes) != len(PANELS):
+        raise ValueError(f"expected {len(PANELS)} axes; got {len(axes)}. Use plt.subplots(1, {len(PANELS)})[1]")
+    columns = {name: np.asarray(values, dtype=float) for name, values in history.items()}
+    if "gap" not in columns and {"e_pos", "e_neg"} <= set(columns):
+        columns["gap"] = columns["e_neg"] - columns["e_pos"]
+    known = {panel.metric for panel in PANELS} & set(columns)
+    if not known:
+        raise ValueError(f"expected at least one of {sorted(p.metric for p in PANELS)} or e_pos and e_neg; got {sorted(columns)}")
+    for panel, ax, color in zip(PANELS, axes, (BLUE, ORANGE, GREEN, RED, PURPLE), strict=True):
+        ax.set(title=panel.title, xlabel="step", ylabel=panel.meaning)
+        if panel.metric not in columns:
+            ax.text(0.5, 0.5, "not recorded", transform=ax.transAxes, ha="center", va="center", color=GREY)
+            ax.set(xticks=[], yticks=[])
+            continue
+        values = columns[panel.metric]
+        steps = columns.get("step", np.arange(len(values)))
+        if panel.reference is not None:
+            ax.axhline(panel.reference, color="black", linewidth=0.8, linestyle="--")
+        ax.plot(steps, values, color=color, linewidth=1.2)
+        if panel.log and (values > 0).all():
+            ax.set_yscale("log")
+        if panel.metric == "acceptance":
+            ax.set_ylim(0.0, 1.05)
+    return axes
