@@ -1,0 +1,5 @@
+"""What the lessons share."""
+
+from .notebook import setup, show
+
+__all__ = ["setup", "show"]

@@ -1,0 +1,137 @@
+"""Every checker of every lesson is tested with right and wrong answers; the framework itself too."""
+
+import importlib
+import pkgutil
+
+import pytest
+import torch
+
+import ebmlearn.checks
+from ebmlearn.checks.base import Outcome, Problem, Text, problem, problems_of, require, require_close, require_tensor
+from tests.checks_harness import Case, assert_checker
+
+LESSONS = [m.name for m in pkgutil.iter_modules(ebmlearn.checks.__path__) if m.name.startswith("lesson")]
+
+
+def cases_of(lesson: str) -> dict[str, Case]:
+    return importlib.import_module(f"tests.checks_cases.{lesson}").CASES
+
+
+def every_problem():
+    for lesson in LESSONS:
+        for name, p in problems_of(importlib.import_module(f"ebmlearn.checks.{lesson}")).items():
+            yield pytest.param(lesson, name, p, id=f"{lesson}.{name}")
+
+
+def test_there_are_lessons():
+    assert {"lesson00", "lesson01"} <= set(LESSONS)
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_every_problem_has_a_case(lesson):
+    module = importlib.import_module(f"ebmlearn.checks.{lesson}")
+    problems = problems_of(module)
+    assert len(problems) >= 3, "a lesson has three checked exercises"
+    assert set(problems) == set(cases_of(lesson)), "tests/checks_cases must name every problem and nothing else"
+    assert all(name == p.name for name, p in problems.items())
+
+
+@pytest.mark.parametrize("lesson, name, p", list(every_problem()))
+def test_checker(lesson, name, p):
+    assert_checker(p, cases_of(lesson)[name])
+
+
+@problem("Double it.", hints=["x + x", "2 x"])
+def double(x):
+    return 2 * x
+
+
+@double.property
+def _doubles(f):
+    require_close(f(3.0), 6.0, "f(3) is not twice 3")
+
+
+GOOD = {"square": lambda x: x**2, "minus": lambda x: -2 * x, "half": lambda x: x / 2}
+
+
+def test_three_outcomes():
+    assert repr(double.check(lambda x: x + x)) == "double: right"
+    assert repr(double.check(lambda x: ...)) == repr(double.check(None)) == "double: not attempted"
+    outcome = double.check(lambda x: x)
+    assert (outcome.status, bool(outcome), repr(outcome)) == ("wrong", False, "double: wrong. Symptom: f(3) is not twice 3")
+    assert repr(double.check(lambda: 1)).startswith("double: wrong. Symptom: it raised TypeError")
+    assert "expected ()" in repr(double.check(lambda x: "six")) or "str" in repr(double.check(lambda x: "six"))
+
+
+def test_hints_and_solution():
+    assert repr(double.hint()) == "hint 1 of 2: x + x (q.double.hint(2) says more)"
+    assert repr(double.hint(2)) == "hint 2 of 2: 2 x"
+    assert repr(double.solution()) == "def double(x):\n    return 2 * x"
+    with pytest.raises(ValueError, match="from 1 to 2; got 3"):
+        double.hint(3)
+    assert isinstance(double.solution(), Text)
+    assert repr(Problem(2.0, statement="s", hints=["h"], name="v").solution()) == "2.0"
+
+
+def test_a_problem_needs_properties_statement_and_hints():
+    with pytest.raises(ValueError, match="no properties"):
+        problem("s", hints=["h"])(lambda x: x).check(lambda x: x)
+    with pytest.raises(ValueError, match="at least one hint"):
+        problem("s", hints=[])(lambda x: x)
+
+
+def test_require_tensor_says_what_came():
+    with pytest.raises(Exception, match=r"your result has shape \(2,\); expected \(3,\)"):
+        require_tensor([1, 2], (3,))
+    with pytest.raises(Exception, match="not finite"):
+        require_tensor(torch.tensor(float("nan")), ())
+    with pytest.raises(Exception, match="is a str"):
+        require_tensor("a", ())
+
+
+def test_a_check_is_seeded_and_leaves_the_seed():
+    seen = []
+
+    @problem("Any.", hints=["h"])
+    def draw(x):
+        return x
+
+    @draw.property
+    def remember(f):
+        seen.append(torch.randn(1).item())
+
+    before = torch.get_rng_state()
+    draw.check(lambda x: x), draw.check(lambda x: x)
+    assert seen[0] == seen[1] and torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    "case, message",
+    [
+        (Case(wrong={"square": GOOD["square"]}), "at least three"),
+        (Case(wrong={**GOOD, "is right": lambda x: x + x}), "was judged double: right"),
+        (Case(wrong=GOOD, right=[lambda x: 3 * x]), "right answer 1 was judged"),
+        (Case(wrong={**GOOD, "only breaks": lambda: 1}), "only raised"),
+    ],
+)
+def test_the_harness_can_fail(case, message):
+    assert_checker(double, Case(wrong=GOOD))
+    with pytest.raises(AssertionError, match=message):
+        assert_checker(double, case)
+
+
+def test_the_harness_sees_a_symptom_that_gives_the_solution_away():
+    @problem("Triple.", hints=["h"])
+    def triple(x):
+        return x + x + x + 0
+
+    @triple.property
+    def tells(f):
+        require(f(2.0) == 6.0, "write return x + x + x + 0")
+
+    with pytest.raises(AssertionError, match="quotes the solution"):
+        assert_checker(triple, Case(wrong=GOOD))
+
+
+def test_outcomes_compare():
+    assert Outcome("a", "right") == Outcome("a", "right") != Outcome("a", "wrong", "b")

@@ -1,0 +1,1 @@
+"""Commands of the repository's makers; not part of the package."""

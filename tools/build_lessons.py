@@ -1,0 +1,201 @@
+"""Build the notebooks from `lessons/source/NN_name.py`: `python -m tools.build_lessons [NN ...] [--all] [--check]`.
+
+Without numbers: the lessons that are out of step with their source. `--check` compares and executes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+from .lesson_format import FormatError, convert
+
+ROOT = Path(__file__).resolve().parents[1]
+WIDGET = "application/vnd.jupyter.widget-view+json"
+RUN_ME = "Run this cell for the live widget; the figure above shows what it draws."
+
+
+class BuildError(RuntimeError):
+    """A notebook did not come out as a lesson must; the message names the cell."""
+
+
+def targets(source: Path, lessons: Path) -> dict[str, Path]:
+    """Where the two notebooks of a source stand."""
+    return {"student": lessons / f"{source.stem}.ipynb", "solution": lessons / "solutions" / f"{source.stem}.ipynb"}
+
+
+def execute(nb: nbformat.NotebookNode, folder: Path) -> float:
+    """Run all cells at full size, in place; return the seconds of wall time, kernel start included."""
+    env = {k: v for k, v in os.environ.items() if k not in ("EBMLEARN_SMOKE", "MPLBACKEND")}
+    client = NotebookClient(
+        nb,
+        timeout=600,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(folder)}},
+        store_widget_state=False,
+        record_timing=False,
+    )
+    began = time.perf_counter()
+    client.execute(env=env)
+    return time.perf_counter() - began
+
+
+def tidy(nb: nbformat.NotebookNode) -> None:
+    """Make outputs the same everywhere: no widget views, alt text on pictures, streams joined, no trace of the machine."""
+    nb.metadata.pop("widgets", None)
+    info = nb.metadata.get("language_info", {})
+    nb.metadata["language_info"] = {
+        k: v for k, v in info.items() if k in ("name", "file_extension", "mimetype", "pygments_lexer")
+    }
+    for cell in nb.cells:
+        if cell.cell_type != "code":
+            continue
+        cell.metadata.pop("execution", None)
+        kept = []
+        for out in cell.outputs:
+            if out.output_type in ("display_data", "execute_result"):
+                if WIDGET in out.data:
+                    out = nbformat.v4.new_output("display_data", {"text/plain": RUN_ME})
+                elif "image/png" in out.data and cell.metadata.get("alt"):
+                    out.metadata["image/png"] = {"alt": cell.metadata["alt"]}
+            if out.output_type == "stream" and kept and kept[-1].output_type == "stream" and kept[-1].name == out.name:
+                kept[-1].text += out.text
+            else:
+                kept.append(out)
+        cell.outputs = kept
+
+
+def inspect_outputs(nb: nbformat.NotebookNode, where: str) -> list[str]:
+    """What is wrong with an executed notebook, one line each."""
+    kind = nb.metadata["ebmlearn"]["kind"]
+    bad = []
+    for i, cell in enumerate(nb.cells):
+        if cell.cell_type != "code":
+            continue
+        tags = cell.metadata.get("tags", [])
+        at = f"{where}: cell {i} ({cell.source.strip().splitlines()[0][:50]})"
+        if cell.execution_count is None:
+            bad.append(f"{at} is not executed")
+        if "nbval-check-output" in tags and not cell.outputs:
+            bad.append(f"{at} is marked nbval-check-output and has no stored output")
+        for out in cell.outputs:
+            if out.output_type == "error":
+                bad.append(f"{at} raised {out.ename}: {out.evalue}")
+            if out.output_type == "stream" and out.name == "stderr":
+                bad.append(f"{at} wrote to stderr: {out.text.strip()[:200]}")
+            if out.output_type == "execute_result" and "image/png" in out.data:
+                bad.append(f"{at} ends with a figure, which shows it twice: write 'fig = ...'")
+            if WIDGET in out.get("data", {}):
+                bad.append(f"{at} stores the view of a widget")
+        if "figure" in tags and not any("image/png" in out.get("data", {}) for out in cell.outputs):
+            bad.append(f"{at} is tagged 'figure' and shows no picture")
+        if "check" in tags:
+            said = "".join(out.get("text", "") + out.get("data", {}).get("text/plain", "") for out in cell.outputs)
+            word = "not attempted" if kind == "student" else "right"
+            if f": {word}" not in said or ": wrong" in said:
+                bad.append(f"{at} should say '{word}'; it says {said.strip()!r}")
+    return bad
+
+
+def skeleton(nb: nbformat.NotebookNode) -> list[str]:
+    """The part of a notebook that comes from the source, as lines."""
+    lines = []
+    for cell in nb.cells:
+        tags = " ".join(cell.metadata.get("tags", []))
+        lines.append(f"--- {cell.id} {cell.cell_type} tags=[{tags}] alt={cell.metadata.get('alt', '')!r}")
+        lines += cell.source.splitlines()
+    return lines
+
+
+def out_of_step(source: Path, lessons: Path) -> list[str]:
+    """Why the notebooks of a source are not what a build would write (outputs aside); empty when they are in step."""
+    bad: list[str] = []
+    wanted = convert(source)
+    for kind, path in targets(source, lessons).items():
+        if not path.exists():
+            bad.append(f"{path} is missing")
+            continue
+        nb = nbformat.read(path, as_version=4)
+        diff = list(difflib.unified_diff(skeleton(nb), skeleton(wanted[kind]), str(path), str(source), lineterm="", n=1))
+        if diff:
+            bad.append("\n".join([f"{path} is out of step with {source}:", *diff[:12]]))
+            continue
+        if nb.metadata.get("ebmlearn", {}).get("kind") != kind or "seconds" not in nb.metadata["ebmlearn"]:
+            bad.append(f"{path} has no measured seconds in its metadata: it was not made by the build")
+            continue
+        if "widgets" in nb.metadata:
+            bad.append(f"{path} stores the state of widgets")
+        bad += inspect_outputs(nb, str(path))
+    return bad
+
+
+def strays(lessons: Path) -> list[str]:
+    """Notebooks without a source."""
+    stems = {p.stem for p in (lessons / "source").glob("[0-9][0-9]_*.py")}
+    found = [*lessons.glob("[0-9][0-9]_*.ipynb"), *(lessons / "solutions").glob("*.ipynb")]
+    return [f"{p} has no source" for p in sorted(found) if p.stem not in stems]
+
+
+def build(source: Path, lessons: Path) -> dict[str, float]:
+    """Convert, execute, tidy, inspect and write the two notebooks of a source; nothing is written when one is bad."""
+    done = {}
+    for kind, nb in convert(source).items():
+        path = targets(source, lessons)[kind]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        seconds = execute(nb, path.parent)
+        tidy(nb)
+        bad = inspect_outputs(nb, f"{source.name} ({kind})")
+        if bad:
+            raise BuildError("\n".join(bad))
+        nb.metadata["ebmlearn"]["seconds"] = round(seconds, 1)
+        nbformat.validate(nb)
+        done[kind] = nb
+    for kind, nb in done.items():
+        path = targets(source, lessons)[kind]
+        scratch = path.with_suffix(".part")
+        nbformat.write(nb, scratch)
+        os.replace(scratch, path)
+    return {kind: nb.metadata["ebmlearn"]["seconds"] for kind, nb in done.items()}
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tools.build_lessons", description=__doc__)
+    parser.add_argument("numbers", nargs="*", help="lessons to build, e.g. 00 04; default: those out of step")
+    parser.add_argument("--all", action="store_true", help="build all lessons, in step or not")
+    parser.add_argument("--check", action="store_true", help="compare notebooks with sources; execute nothing")
+    parser.add_argument("--lessons", type=Path, default=ROOT / "lessons", help="folder with source/ in it")
+    args = parser.parse_args(argv)
+    sources = sorted((args.lessons / "source").glob("[0-9][0-9]_*.py"))
+    unknown = [n for n in args.numbers if not any(s.stem[:2] == n for s in sources)]
+    if unknown or not sources:
+        print(
+            f"no lesson {', '.join(unknown)} in {args.lessons / 'source'}; there are {[s.stem for s in sources]}", file=sys.stderr
+        )
+        return 2
+    chosen = [s for s in sources if not args.numbers or s.stem[:2] in args.numbers]
+    try:
+        if args.check:
+            bad = [line for s in chosen for line in out_of_step(s, args.lessons)] + ([] if args.numbers else strays(args.lessons))
+            print("\n".join(bad) or f"{len(chosen)} lessons in step")
+            return 1 if bad else 0
+        for s in chosen:
+            if args.all or args.numbers or out_of_step(s, args.lessons):
+                seconds = build(s, args.lessons)
+                print(f"{s.stem}: student {seconds['student']} s, solution {seconds['solution']} s", flush=True)
+            else:
+                print(f"{s.stem}: in step", flush=True)
+    except (FormatError, BuildError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
