@@ -12,19 +12,19 @@ class ReplayBuffer(nn.Module):
     """A pool of persistent chains: read a batch, run the sampler, write back to the slots that were read.
 
     Writing anywhere else copies chains and lets others die, so that the pool descends from ever fewer ancestors. A
-    drawn slot is restarted with probability `restart`: its chain is dropped and begins anew from the `fresh` point
+    drawn slot is restarted with probability `restart_prob`: its chain is dropped and begins anew from the `fresh` point
     beside it. Slots, ages and the count of restarts are buffers of the module, so a checkpoint holds the exact pool.
 
     Args:
         x: starting points of all chains, `[capacity, *event]`, drawn from the distribution that fresh points come from.
-        restart: probability in [0, 1] that a drawn chain starts anew.
+        restart_prob: probability in [0, 1] that a drawn chain starts anew.
 
     References:
         Training restricted Boltzmann machines using approximations to the likelihood gradient (Tieleman, 2008).
         Implicit generation and modeling with energy-based models (Du, Mordatch, 2019), section 3.2.
 
     Example:
-        >>> buffer = ReplayBuffer(torch.zeros(100, 2), restart=0.0)
+        >>> buffer = ReplayBuffer(torch.zeros(100, 2), restart_prob=0.0)
         >>> index, x = buffer.draw(torch.zeros(10, 2), generator=torch.Generator().manual_seed(0))
         >>> buffer.store(index, x + 1)
         >>> buffer.x.sum().item(), buffer.age.sum().item()
@@ -35,14 +35,14 @@ class ReplayBuffer(nn.Module):
     age: Tensor
     restarts: Tensor
 
-    def __init__(self, x: Tensor, *, restart: float = 0.05) -> None:
+    def __init__(self, x: Tensor, *, restart_prob: float = 0.05) -> None:
         super().__init__()
         check_points(x)
         if x.ndim < 2:
             raise ValueError(f"expected x of shape [capacity, *event]; got {tuple(x.shape)}")
-        if not 0 <= restart <= 1:
-            raise ValueError(f"expected restart to be a probability in [0, 1]; got {restart}")
-        self.restart = restart
+        if not 0 <= restart_prob <= 1:
+            raise ValueError(f"expected restart_prob in [0, 1]; got {restart_prob}")
+        self.restart_prob = restart_prob
         self.register_buffer("x", x.detach().clone())
         self.register_buffer("age", torch.zeros(len(x), dtype=torch.long, device=x.device))
         self.register_buffer("restarts", torch.zeros((), dtype=torch.long, device=x.device))
@@ -69,7 +69,7 @@ class ReplayBuffer(nn.Module):
         check_generator(generator, self.x)
         device = self.x.device
         index = torch.randperm(len(self), device=device, generator=generator)[:n]
-        anew = torch.rand(n, device=device, generator=generator) < self.restart
+        anew = torch.rand(n, device=device, generator=generator) < self.restart_prob
         age = self.age[index]
         self.age[index] = torch.where(anew, torch.zeros_like(age), age)
         self.restarts += anew.sum()
