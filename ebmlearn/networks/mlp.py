@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ class MLP(nn.Module):
         super().__init__()
         widths = [in_features, *hidden_features, out_features]
         layers: list[nn.Module] = []
-        for i, (a, b) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        for i, (a, b) in enumerate(itertools.pairwise(widths)):
             layers.append(nn.Linear(a, b, bias=bias))
             if i < len(widths) - 2:
                 layers.append(activation())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,7 @@ from .base import Info, State, check_positive, normal_like, per_event, start
 Size = float | tuple[float, ...]
 
 
-def _each(fn, value: Size) -> Size:
+def _each(fn: Callable[[float], float], value: Size) -> Size:
     return tuple(fn(v) for v in value) if isinstance(value, tuple) else fn(value)
 
 

@@ -41,7 +41,9 @@ def ema_of(module: nn.Module, decay: float) -> AveragedModel:
 def bare(module: nn.Module) -> nn.Module:
     """The module inside Fabric's or DDP's wrapper; chains run through it, the loss takes one wrapped forward."""
     inner = getattr(module, "module", None)
-    return bare(inner) if isinstance(inner, nn.Module) else module
+    if isinstance(module, AveragedModel) or not isinstance(inner, nn.Module):
+        return module  # an average also keeps its model in .module, but its own count must be saved with it
+    return bare(inner)
 
 
 class BatchStream:
@@ -193,9 +195,8 @@ def read_checkpoint(path: Path, *, recipe: str | None = None) -> dict[str, Any]:
     try:
         payload = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise CheckpointError(
-            f"{path} is truncated or not a checkpoint ({type(error).__name__}: {str(error).splitlines()[0][:120]})"
-        ) from error
+        reason = (str(error).splitlines() or [""])[0][:120]
+        raise CheckpointError(f"{path} is truncated or not a checkpoint ({type(error).__name__}: {reason})") from error
     if not isinstance(payload, dict) or "format" not in payload:
         raise CheckpointError(f"{path} is not a checkpoint of ebmlearn")
     if payload["format"] != FORMAT:
