@@ -14,6 +14,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 
 from .lesson_format import FormatError, convert
 
@@ -34,6 +35,7 @@ def targets(source: Path, lessons: Path) -> dict[str, Path]:
 def execute(nb: nbformat.NotebookNode, folder: Path) -> float:
     """Run all cells at full size, in place; return the seconds of wall time, kernel start included."""
     env = {k: v for k, v in os.environ.items() if k not in ("EBMLEARN_SMOKE", "MPLBACKEND")}
+    env["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [env.get("PYTHONPATH")])])  # this checkout's ebmlearn
     client = NotebookClient(
         nb,
         timeout=600,
@@ -43,7 +45,10 @@ def execute(nb: nbformat.NotebookNode, folder: Path) -> float:
         record_timing=False,
     )
     began = time.perf_counter()
-    client.execute(env=env)
+    try:
+        client.execute(env=env)
+    except CellExecutionError as error:
+        raise BuildError(f"{nb.metadata['ebmlearn']['lesson']} ({nb.metadata['ebmlearn']['kind']}): {error}") from None
     return time.perf_counter() - began
 
 

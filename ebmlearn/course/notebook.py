@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numbers
-import sys
 from typing import Any
 
 import torch
@@ -48,22 +47,9 @@ def show(name: str, value: Any, digits: int = 3) -> None:
 
 
 def setup(*, seed: int = 0) -> None:
-    """First call of a lesson: two threads, the seed, and one look for all figures."""
-    import matplotlib.pyplot as plt
-    import seaborn as sns
+    """First call of a lesson: the seed, at most two threads, and one look for all figures."""
+    from ..viz import style
 
     torch.manual_seed(seed)
     torch.set_num_threads(min(2, torch.get_num_threads()))
-    sns.set_theme(style="ticks", palette="colorblind")
-    plt.rcParams.update(
-        {
-            "figure.figsize": (7.0, 3.0),
-            "figure.dpi": 100,
-            "figure.constrained_layout.use": True,
-            "image.cmap": "viridis",
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-        }
-    )
-    if "ipykernel" not in sys.modules:  # a lesson run as a script shows no windows
-        plt.switch_backend("agg")
+    style()
