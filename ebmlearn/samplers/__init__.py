@@ -2,6 +2,7 @@
 
 from .base import Annealed, Info, Kernel, State, Trace, iterate, sample, trajectory
 from .buffer import ReplayBuffer
+from .compiled import compiled
 from .gibbs import Gibbs
 from .gibbs_langevin import (
     AnnealedPath,
@@ -15,6 +16,7 @@ from .gibbs_langevin import (
 )
 from .hmc import HMC
 from .langevin import MALA, Clamped, ClippedGradient, Langevin, RandomWalk
+from .tempering import ParallelTempering, Replicas, Tempered, annealed
 
 __all__ = [
     "HMC",
@@ -31,13 +33,18 @@ __all__ = [
     "LoopedGibbsLangevin",
     "MemoryGibbs",
     "MetropolisSweep",
+    "ParallelTempering",
     "RandomWalk",
     "ReplayBuffer",
+    "Replicas",
     "State",
     "Sweep",
+    "Tempered",
     "Trace",
+    "annealed",
     "annealed_chains",
     "collapse",
+    "compiled",
     "iterate",
     "sample",
     "trajectory",

@@ -181,6 +181,10 @@ def sample(
     if compile:
         from .compiled import compiled
 
+        if isinstance(energy, Annealed):
+            raise ValueError(
+                "compile=True expects one energy that stays; for an Annealed use Annealed(lambda t: compiled(fn(t)))"
+            )
         energy = compiled(energy)
     chain = iterate(energy, kernel, x, generator=generator)
     for step, (state, _) in zip(range(steps), chain, strict=False):
