@@ -185,7 +185,7 @@ def sample(
             raise ValueError(
                 "compile=True expects one energy that stays; for an Annealed use Annealed(lambda t: compiled(fn(t)))"
             )
-        energy = compiled(energy)
+        energy = compiled(energy)  # type: ignore[arg-type]
     chain = iterate(energy, kernel, x, generator=generator)
     for step, (state, _) in zip(range(steps), chain, strict=False):
         if step == steps - 1:

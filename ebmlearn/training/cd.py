@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -95,7 +95,7 @@ def cd_preset(data: str) -> CDConfig:
     """The settings to start from: images in [0, 1] for image sets, exact temperature 1 for points in the plane."""
     from dataclasses import replace
 
-    return replace(POINTS if datasets.is_points(data) else CDConfig(), data=data)
+    return replace(POINTS if len(datasets.load(data, split="test", limit=1).event_shape) == 1 else CDConfig(), data=data)
 
 
 @dataclass
@@ -128,6 +128,7 @@ def train_cd(
     negatives: str = "buffer",
     data_noise: float = 0.0,
     augment: Augment | None = None,
+    prepare: Augment | None = None,
     l2: float = 0.0,
     penalty: float = 0.0,
     learning_rate: Callable[[int], float] | None = None,
@@ -144,6 +145,7 @@ def train_cd(
         fresh: n -> starting points `[n, *event]` of new chains.
         negatives: where chains start: "buffer", "data" (CD-k) or "noise".
         augment: applied to the chains drawn from the buffer, before they move.
+        prepare: applied to each batch of data, e.g. fresh dequantisation noise.
         learning_rate: of the step number; None leaves the optimizer's own.
 
     Yields:
@@ -161,6 +163,7 @@ def train_cd(
     energy = bare(state.energy)
     while True:
         (x_pos,) = state.batches.next()
+        x_pos = x_pos if prepare is None else prepare(x_pos, g)
         if data_noise:
             x_pos = x_pos + data_noise * torch.randn(x_pos.shape, generator=g, device=x_pos.device)
         index = None
@@ -255,8 +258,8 @@ def run_cd(config: CDConfig, options: RunOptions, *, fabric: Any = None, on_log:
     """
     fabric = make_fabric() if fabric is None else fabric
     torch.manual_seed(config.seed)
-    data = datasets.load(config.data, split="train").x.to(fabric.device)
-    event_shape = tuple(data.shape[1:])
+    data = datasets.load(config.data, split="train")
+    event_shape, levels = data.event_shape, data.levels
     generator = torch.Generator(fabric.device).manual_seed(config.seed + 1000 * (fabric.global_rank + 1))
     energy = build_energy(config, event_shape)
     optimizer = torch.optim.Adam(energy.parameters(), lr=config.learning_rate, betas=(0.0, 0.999))
@@ -269,7 +272,7 @@ def run_cd(config: CDConfig, options: RunOptions, *, fabric: Any = None, on_log:
         ema=ema,
         generator=generator,
         batches=BatchStream(
-            data,
+            data.x.to(fabric.device),
             batch_size=config.batch_size // fabric.world_size,
             seed=config.seed,
             rank=fabric.global_rank,
@@ -289,6 +292,7 @@ def run_cd(config: CDConfig, options: RunOptions, *, fabric: Any = None, on_log:
         negatives=config.negatives,
         data_noise=config.data_noise,
         augment=jitter if config.augment else None,
+        prepare=None if levels is None else lambda x, g: datasets.dequantise(x, levels=levels, generator=g),
         l2=config.energy_l2,
         penalty=config.gradient_penalty,
         learning_rate=lambda step: learning_rate_at(step, peak=config.learning_rate, warm_up=config.warm_up, steps=config.steps),
@@ -307,4 +311,4 @@ def load_cd(path: Path) -> tuple[Energy, CDConfig, tuple[int, ...]]:
     energy = build_energy(config, event_shape)
     ema = ema_of(energy, config.ema)
     ema.load_state_dict(payload["state"]["ema"])
-    return ema.module, config, event_shape
+    return cast(Energy, ema.module), config, event_shape
