@@ -1,0 +1,1 @@
+"""Speed beside named peers, one table each; never correctness."""
