@@ -95,12 +95,24 @@ def render_quiz(source: str, where: str, *, expected: int | None = QUESTIONS) ->
         parts = [choice.split(" :: ", 1) for _, choice in choices]
         if any(len(p) != 2 for p in parts):
             raise FormatError(f"{where}, question {n}: every choice says ' :: why' (why it tempts, why it is wrong)")
-        out += ["", f"**{n}.** {question}", ""]
+        out += ["", f"### Question {n}", "", question, ""]
         out += [f"- **{'ABCDEFG'[i]}.** {p[0]}" for i, p in enumerate(parts)]
         out += ["", "<details><summary>Answer</summary>", "", f"**{'ABCDEFG'[right[0]]} is right.** {parts[right[0]][1]}"]
         out += [f"\n*Not {'ABCDEFG'[i]}:* {p[1]}" for i, p in enumerate(parts) if i != right[0]]
         out += ["", "</details>"]
     return "\n".join(out)
+
+
+def silence(source: str) -> str:
+    """A figure cell that ends with an expression, with the semicolon that keeps its value from being printed."""
+    last = ast.parse(source).body[-1]
+    lines = source.splitlines()
+    if isinstance(last, ast.Expr) and last.end_lineno is not None and last.end_col_offset is not None:
+        line = lines[last.end_lineno - 1].encode()
+        head, tail = line[: last.end_col_offset].decode(), line[last.end_col_offset :].decode()
+        if not tail.lstrip().startswith(";"):
+            lines[last.end_lineno - 1] = f"{head};{tail}"
+    return "\n".join(lines)
 
 
 def names(tree: ast.AST) -> tuple[set[str], set[str]]:
@@ -184,6 +196,8 @@ def convert(path: Path, *, complete: bool = True) -> dict[str, nbformat.Notebook
             tags.append("nbval-check-output")
         if "widget" in tags and "nbval-ignore-output" not in tags:
             tags.append("nbval-ignore-output")
+        if "figure" in tags:
+            stub, full = silence(stub), silence(full)
         put(KINDS, "code", {"student": stub, "solution": full}, tags, cell.source, **metadata)
         if alt:
             put(KINDS, "markdown", dict.fromkeys(KINDS, f"*What is seen:* {alt}"), [], "caption " + alt)
