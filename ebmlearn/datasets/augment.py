@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -53,15 +54,19 @@ def random_affine(
     return Augment(shift=shift * x.shape[-1], zoom=zoom, rotation=rotation)(x, generator=generator)
 
 
+@functools.lru_cache(maxsize=8)
+def _yiq(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """RGB to YIQ and back."""
+    to_yiq = torch.tensor([LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)], dtype=torch.float64)
+    return to_yiq.to(device, dtype), torch.linalg.inv(to_yiq).to(device, dtype)
+
+
 def colour_matrix(saturation: Tensor, hue: Tensor) -> Tensor:
     """`[B, 3, 3]` that scales the distance from grey by `saturation` and turns the hue by `hue` radians, keeping luma.
 
     x -> Y 1 + s R (x - Y 1), with Y the luma and R the rotation by `hue` in the YIQ plane.
     """
-    to_yiq = torch.tensor(
-        [LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)], dtype=saturation.dtype, device=saturation.device
-    )
-    from_yiq = torch.linalg.inv(to_yiq.double().cpu()).to(to_yiq)
+    to_yiq, from_yiq = _yiq(saturation.dtype, saturation.device)
     c, s = saturation * hue.cos(), saturation * hue.sin()
     one, zero = torch.ones_like(c), torch.zeros_like(c)
     middle = torch.stack([one, zero, zero, zero, c, -s, zero, s, c], dim=-1).reshape(-1, 3, 3)

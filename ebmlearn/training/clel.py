@@ -161,9 +161,9 @@ def build_state(fabric: Any, config: ClelConfig, x: Tensor, y: Tensor) -> ClelSt
     """Networks, optimisers, buffer and batch stream on Fabric's device."""
     torch.manual_seed(config.seed)
     device, image_shape = fabric.device, tuple(x.shape[1:])
-    joint = (
-        channels_last(build_joint(config, image_shape).to(device)) if device.type == "cuda" else build_joint(config, image_shape)
-    )  # type: ignore[arg-type]
+    joint = build_joint(config, image_shape).to(device)  # type: ignore[arg-type]
+    if device.type == "cuda":
+        channels_last(joint)
     if config.beta == 0 or config.encoder == "none":
         joint.g.requires_grad_(False)  # type: ignore[union-attr]
     learner = build_learner(config, image_shape, joint.f.out_features, n_classes=int(y.max()) + 1, gather=gather_rows)  # type: ignore[arg-type, union-attr]

@@ -127,7 +127,7 @@ class ChainRunner:
 
 
 def _compiled_update(runner: ChainRunner) -> Callable[[Tensor, Tensor], Tensor]:
-    energy = torch.compile(runner.energy, mode="max-autotune-no-cudagraphs")
+    energy = torch.compile(runner.energy, dynamic=False)
 
     def update(x: Tensor, noise: Tensor) -> Tensor:
         grad = input_gradient(energy, x)
@@ -140,8 +140,9 @@ def _compiled_update(runner: ChainRunner) -> Callable[[Tensor, Tensor], Tensor]:
 def ema_update(average: nn.Module, module: nn.Module, decay: float) -> None:
     """average <- decay average + (1 - decay) module for parameters, in one fused call; buffers are copied."""
     torch._foreach_lerp_(list(average.parameters()), [p.detach() for p in module.parameters()], 1 - decay)
-    for a, b in zip(average.buffers(), module.buffers(), strict=True):
-        a.copy_(b)
+    theirs = list(module.buffers())
+    if theirs:
+        torch._foreach_copy_(list(average.buffers()), theirs)
 
 
 def fused_adam(parameters: Sequence[nn.Parameter], *, lr: float, betas: tuple[float, float] = (0.0, 0.999)) -> torch.optim.Adam:
@@ -155,9 +156,10 @@ def fused_sgd(parameters: Sequence[nn.Parameter], *, lr: float, momentum: float,
 
 
 def prepare_device(device: torch.device) -> None:
-    """Let cuDNN time its convolution algorithms once for each shape; nothing on a CPU."""
+    """On a GPU: let cuDNN time its convolutions once for each shape, and keep float32 ones in float32 (no TF32); nothing on a CPU."""
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.allow_tf32 = False
 
 
 def write_png(path: Path, x: Tensor, *, columns: int = 10, scale: int = 1) -> None:
