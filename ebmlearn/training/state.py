@@ -86,7 +86,7 @@ class BatchStream:
         first = self.position + self.rank * self.batch_size
         index = self.order[first : first + self.batch_size]
         self.position += whole
-        return tuple(t[index.to(t.device)] for t in self.tensors)
+        return tuple(t[index.to(t.device, non_blocking=True)] for t in self.tensors)  # no wait for the device
 
     def state_dict(self) -> dict[str, Any]:
         return {"order": self.order.clone(), "position": self.position, "generator": self.generator.get_state()}
