@@ -1,5 +1,7 @@
 """Networks: plain modules that know nothing of energies."""
 
+from .fourier import FourierFeatures, FourierMLP, StepMLP
 from .mlp import MLP
+from .unet import StepEncoder, UNet
 
-__all__ = ["MLP"]
+__all__ = ["FourierFeatures", "FourierMLP", "MLP", "StepEncoder", "StepMLP", "UNet"]

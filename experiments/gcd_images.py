@@ -1,0 +1,174 @@
+"""GCD on images: pretrain a diffusion sampler, fine-tune its short version against an energy, and say what it is worth.
+
+python -m experiments.gcd_images pretrain --data fashion_mnist --out runs/gcd-fashion --minutes 8
+python -m experiments.gcd_images finetune --data fashion_mnist --out runs/gcd-fashion --minutes 8
+Both continue from where they stopped when given again. Fine-tuning keeps the averaged sampler with the lowest Frechet distance so far.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import time
+from dataclasses import fields, replace
+from pathlib import Path
+
+import torch
+
+from ebmlearn import datasets
+from ebmlearn.metrics.ood import auroc
+from ebmlearn.training.engine import write_png
+from ebmlearn.training.game import GcdConfig, build_state, gcd_preset, training_points, write_weights
+from ebmlearn.training.gcd import train_gcd
+from ebmlearn.training.image_classifier import import_classifier
+from ebmlearn.training.state import Diverged, RunOptions, make_fabric, resume, run
+
+from .clel_images import features, frechet
+
+
+@torch.no_grad()
+def draw(sampler, n: int, *, generator: torch.Generator, batch: int = 500, ddim: bool = False) -> torch.Tensor:
+    """`n` images in [0, 1], on the CPU."""
+    sampler.eval()
+    out = []
+    while sum(map(len, out)) < n:
+        one = sampler.ddim(batch, generator=generator) if ddim else sampler.sample(batch, generator=generator)
+        out.append(((one.clamp(-1, 1) + 1) / 2).cpu())
+    return torch.cat(out)[:n]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("phase", choices=("pretrain", "finetune", "evaluate"))
+    parser.add_argument("--data", default="fashion_mnist")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--classifier", type=Path, required=True, help="folder of experiments.image_classifier")
+    parser.add_argument("--minutes", type=float, default=8.0)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--samples", type=int, default=2000, help="images in a Frechet distance")
+    parser.add_argument("--every", type=int, default=250, help="updates of the game between distances")
+    parser.add_argument("--long", type=int, nargs="*", default=[100, 1000], help="steps of the long baselines")
+    parser.add_argument("--outside", nargs="*", default=[], help="data sets for out-of-distribution detection")
+    parser.add_argument("--export", type=Path, help="folder for the slim weights, the pictures and the numbers")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="hyperparameters that differ from the preset")
+    a = parser.parse_args()
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = True
+    kinds = {f.name: f.type for f in fields(GcdConfig)}
+    chosen = {}
+    for one in a.set:
+        name, value = one.split("=", 1)
+        kind = kinds[name]
+        chosen[name] = (
+            tuple(map(int, value.split(",")))
+            if "tuple" in str(kind)
+            else {"int": int, "float": float, "str": str}.get(str(kind), str)(value)
+        )
+    config = replace(gcd_preset(a.data), **chosen)
+    fabric = make_fabric(accelerator="cuda" if a.device.startswith("cuda") else "cpu")
+    export = a.export or a.out / "export"
+    export.mkdir(parents=True, exist_ok=True)
+    net = import_classifier(a.classifier).to(fabric.device)
+    generator = torch.Generator(fabric.device).manual_seed(7)
+    real = features(net, (training_points(a.data) + 1) / 2, fabric.device)
+    test = features(net, (training_points(a.data, split="test") + 1) / 2, fabric.device)
+    floor = frechet(real, test[: a.samples])
+
+    def distance(sampler, *, ddim: bool = False, n: int = a.samples) -> float:
+        images = draw(sampler, n, generator=generator, ddim=ddim)
+        return frechet(real, features(net, images, fabric.device))
+
+    def picture(sampler, name: str) -> None:
+        write_png(export / name, draw(sampler, 100, generator=torch.Generator(fabric.device).manual_seed(0), batch=100))
+
+    began = time.monotonic()
+    results = json.loads((export / "results.json").read_text()) if (export / "results.json").exists() else {}
+    results["floor"] = floor
+    options = RunOptions(out=a.out / a.phase, resume=True, max_minutes=a.minutes, log_every=50, checkpoint_minutes=3.0)
+    if a.phase == "pretrain":
+        config = replace(config, steps=0)
+        state = build_state(config, fabric)
+        resume(fabric, state, recipe="gcd", config=config, options=options)
+        reason = run(
+            fabric, state, train_gcd(fabric, state, config), recipe="gcd", config=config, total=config.pretrain_steps, options=options,
+            on_log=lambda step, m: step % 500 == 0 and print(step, f"{m['loss_denoise']:.4f}", flush=True),
+        )  # fmt: skip
+        sampler = state.trained[0]
+        write_weights(sampler, a.out / "sampler.safetensors")
+        write_weights(sampler, export / "pretrained.safetensors", half=True)
+        results["pretrain"] = {
+            "steps": state.step,
+            "seconds": time.monotonic() - began,
+            "stopped": reason,
+            "parameters": sum(p.numel() for p in sampler.parameters()),
+        }
+        for steps in (config.sampler_steps, *a.long):
+            clock = time.monotonic()
+            results[f"ancestral T={steps}"] = distance(sampler.with_steps(steps))
+            results[f"seconds T={steps}"] = time.monotonic() - clock
+            print(f"T={steps}: {results[f'ancestral T={steps}']:.2f}, floor {floor:.2f}", flush=True)
+        results[f"ddim T={config.sampler_steps}"] = distance(sampler.with_steps(config.sampler_steps), ddim=True)
+        picture(sampler.with_steps(config.sampler_steps), f"before_T{config.sampler_steps}.png")
+        if a.long:
+            picture(sampler.with_steps(a.long[-1]), f"before_T{a.long[-1]}.png")
+    elif a.phase == "finetune":
+        config = replace(config, pretrain_steps=0, init=str(a.out / "sampler.safetensors"))
+        state = build_state(config, fabric)
+        resume(fabric, state, recipe="gcd", config=config, options=options)
+        best = results.get("best", {"fd": float("inf")})
+
+        def look(step: int, metrics: dict[str, float]) -> None:
+            nonlocal best
+            if step % a.every and step != config.steps:
+                return
+            fd = distance(state.trained[0])
+            row = {"step": step, "fd": fd, **metrics}
+            path = export / "finetune.csv"
+            new = not path.exists()
+            with open(path, "a", newline="") as file:
+                writer = csv.DictWriter(file, fieldnames=list(row))
+                if new:
+                    writer.writeheader()
+                writer.writerow(row)
+            print(
+                f"{step}: FD {fd:.2f}  e_pos {metrics['e_pos']:.3f}  e_neg {metrics['e_neg']:.3f}  sigma_T {metrics['sigma_T']:.3f}",
+                flush=True,
+            )
+            if fd < best["fd"]:
+                best = {"fd": fd, "step": step}
+                write_weights(state.trained[0], export / "sampler.safetensors", half=True)
+                write_weights(state.trained[1], export / "energy.safetensors", half=True)
+
+        if state.step == 0:
+            results["start"] = distance(state.trained[0])
+            print(f"start: FD {results['start']:.2f}, floor {floor:.2f}", flush=True)
+        try:
+            reason = run(
+                fabric, state, train_gcd(fabric, state, config), recipe="gcd", config=config, total=config.steps, options=options, on_log=look
+            )  # fmt: skip
+        except Diverged as error:
+            reason = f"diverged: {error}"
+            print(reason, flush=True)
+        results["best"] = best
+        results["finetune"] = {"steps": state.step, "seconds": time.monotonic() - began, "stopped": reason}
+        results["last"] = distance(state.trained[0])
+        picture(state.trained[0], f"after_T{config.sampler_steps}.png")
+        energy = state.trained[1].eval()
+        with torch.no_grad():
+            inside = training_points(a.data, split="test")[:2000]
+            score = -torch.cat([energy(b.to(fabric.device)).cpu() for b in inside.split(500)])
+            for name in a.outside:
+                x = datasets.load(name, split="test", limit=2000).x
+                other = -torch.cat([energy((2 * b - 1).to(fabric.device)).cpu() for b in x.split(500)])
+                results[f"auroc {name}"] = float(auroc(score, other))
+    if fabric.device.type == "cuda":
+        results[f"{a.phase} peak memory GiB"] = torch.cuda.max_memory_allocated() / 2**30
+        results["device"] = torch.cuda.get_device_name()
+    results["torch"] = torch.__version__
+    (export / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    print(json.dumps(results, indent=1), flush=True)
+
+
+if __name__ == "__main__":
+    main()
