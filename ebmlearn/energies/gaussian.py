@@ -52,7 +52,7 @@ class Gaussian(Energy):
         m = _floating(mean)
         if m.ndim == 0:
             raise ValueError("expected a mean of the shape of one point, e.g. [0.0] for one dimension; got a number")
-        cov = torch.as_tensor(covariance).to(dtype=m.dtype, device=m.device)
+        cov = torch.as_tensor(covariance, dtype=m.dtype, device=m.device)
         self.event_ndim = m.ndim
         self.event_shape = tuple(m.shape)
         self.is_full = cov.shape == (m.numel(), m.numel()) and cov.shape != m.shape
@@ -205,7 +205,7 @@ class GaussianMixture(Energy):
         if m.ndim != 2:
             raise ValueError(f"expected means of shape [K, D]; got {tuple(m.shape)}")
         k, d = m.shape
-        cov = torch.as_tensor(covariances).to(dtype=m.dtype, device=m.device)
+        cov = torch.as_tensor(covariances, dtype=m.dtype, device=m.device)
         if cov.ndim < 2:
             if cov.shape not in ((), (k,)):
                 raise ValueError(f"expected covariances to be a number, ({k},) or ({k}, {d}, {d}); got {tuple(cov.shape)}")
@@ -215,7 +215,11 @@ class GaussianMixture(Energy):
         factor, failed = torch.linalg.cholesky_ex(cov)
         if bool(failed.any()):
             raise ValueError("expected positive definite covariances")
-        w = torch.full((k,), 1.0 / k, dtype=m.dtype, device=m.device) if weights is None else torch.as_tensor(weights).to(m)
+        w = (
+            torch.full((k,), 1.0 / k, dtype=m.dtype, device=m.device)
+            if weights is None
+            else torch.as_tensor(weights, dtype=m.dtype, device=m.device)
+        )
         if w.shape != (k,) or not bool((w > 0).all()):
             raise ValueError(f"expected {k} positive weights; got {w.tolist()}")
         self.register_buffer("means", m)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..functional import EnergyFunction, expand_as, value_and_grad
+from ..functional import EnergyFunction, check_values, expand_as, value_and_grad
 from .base import Info, State, check_positive, normal_like, per_event, start
 
 Size = float | tuple[float, ...]
@@ -150,7 +150,9 @@ class RandomWalk:
         check_positive("scale", self.scale)
 
     def init(self, energy: EnergyFunction, x: Tensor) -> State:
-        e = energy(x).detach()
+        with torch.no_grad():
+            e = energy(x)
+        check_values(energy, x, e)
         if not bool(torch.isfinite(e).all()):
             raise ValueError("the energy is not finite at the start; start where it is")
         return State(x.detach(), e)
