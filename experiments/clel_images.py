@@ -13,22 +13,13 @@ from pathlib import Path
 
 import torch
 
+from ebmlearn.metrics.images import frechet_distance
 from ebmlearn.metrics.ood import detection, standard_sets
 from ebmlearn.training.clel import model_of, run_clel
 from ebmlearn.training.clel_model import ClelConfig, clel_preset, export_clel, import_clel, load_bytes, plain_ebm
 from ebmlearn.training.engine import write_png
 from ebmlearn.training.image_classifier import import_classifier
 from ebmlearn.training.state import RunOptions, make_fabric
-
-
-def frechet(fx: torch.Tensor, fy: torch.Tensor) -> float:
-    """|m1 - m2|² + tr(C1 + C2 - 2 (C1 C2)^(1/2)) of two sets of features, in float64."""
-    fx, fy = fx.double(), fy.double()
-    c1, c2 = fx.T.cov(), fy.T.cov()
-    values, vectors = torch.linalg.eigh(c1)
-    root = vectors * values.clamp(min=0).sqrt() @ vectors.T
-    cross = torch.linalg.eigvalsh(root @ c2 @ root).clamp(min=0).sqrt().sum()
-    return float((fx.mean(0) - fy.mean(0)).square().sum() + c1.trace() + c2.trace() - 2 * cross)
 
 
 @torch.no_grad()
@@ -43,9 +34,9 @@ def features(net: torch.nn.Module, x: torch.Tensor, device: torch.device, batch:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="fashion_mnist")
+    parser.add_argument("--data", help="fashion_mnist, mnist or cifar10; without it, this help")
     parser.add_argument("--preset", default="default")
-    parser.add_argument("--out", type=Path, required=True, help="checkpoint and metrics.csv")
+    parser.add_argument("--out", type=Path, default=Path("runs/clel-images"), help="checkpoint and metrics.csv")
     parser.add_argument("--export", type=Path, help="slim weights, card, figures and results (default: OUT/export)")
     parser.add_argument("--classifier", type=Path, help="folder of experiments.image_classifier; without it no Frechet distance")
     parser.add_argument("--outside", nargs="*", default=(), help="further data sets for detection")
@@ -63,6 +54,9 @@ def main() -> None:
             kind = {"int": int, "float": float, "str": str}.get(str(f.type), lambda v: v in ("1", "true", "True"))
             parser.add_argument("--" + f.name.replace("_", "-"), type=kind, default=None)
     a = parser.parse_args()
+    if a.data is None:
+        parser.print_help()
+        return
     chosen = {f.name: getattr(a, f.name) for f in fields(ClelConfig) if f.name != "data" and getattr(a, f.name) is not None}
     config = clel_preset(a.data, a.preset)
     config = replace(plain_ebm(config) if a.plain else config, **chosen)
@@ -104,10 +98,10 @@ def main() -> None:
         reference = features(net, train_x, device)
         n = min(a.samples, len(test_x), len(state.buffer.x))
         found = features(net, x, device)
-        results["fd_fresh"] = frechet(found[:n], reference)
-        results["fd_buffer"] = frechet(features(net, state.buffer.x[:n].cpu(), device), reference)
-        results["fd_floor"] = frechet(features(net, test_x[:n], device), reference)
-        results["fd_noise"] = frechet(features(net, torch.rand(n, *x.shape[1:]), device), reference)
+        results["fd_fresh"] = frechet_distance(found[:n], reference)
+        results["fd_buffer"] = frechet_distance(features(net, state.buffer.x[:n].cpu(), device), reference)
+        results["fd_floor"] = frechet_distance(features(net, test_x[:n], device), reference)
+        results["fd_noise"] = frechet_distance(features(net, torch.rand(n, *x.shape[1:]), device), reference)
         results["fd_n"] = float(n)
         with torch.no_grad():
             p = torch.cat([net(b.to(device)).softmax(-1).cpu() for b in x.split(1000)])

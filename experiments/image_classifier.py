@@ -20,8 +20,8 @@ from ebmlearn.training.image_classifier import (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", default="cifar10", choices=("cifar10", "fashion_mnist", "mnist"))
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--data", choices=("cifar10", "fashion_mnist", "mnist"), help="without it, this help")
+    parser.add_argument("--out", type=Path, default=Path("runs/image-classifier"))
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--width", type=int)
     parser.add_argument("--batch-size", type=int)
@@ -30,6 +30,9 @@ def main() -> None:
     parser.add_argument("--max-minutes", type=float)
     parser.add_argument("--limit", type=int, help="train on the first so many images only")
     a = parser.parse_args()
+    if a.data is None:
+        parser.print_help()
+        return
     chosen = {k: v for k, v in (("epochs", a.epochs), ("width", a.width), ("batch_size", a.batch_size)) if v is not None}
     config = replace(classifier_preset(a.data), seed=a.seed, **chosen)
     net, result = train_image_classifier(
