@@ -31,7 +31,7 @@ class ConvClassifier(nn.Module):
         self.conv1 = nn.Conv2d(in_channels, width, 3, padding=1)
         self.conv2 = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
         self.conv3 = nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1)
-        side = -(-(-(-size // 2)) // 2)  # two halvings, rounded up
+        side = ((size + 1) // 2 + 1) // 2  # two halvings, rounded up
         self.hidden = nn.Linear(4 * width * side * side, features)
         self.head = nn.Linear(features, n_classes)
 
