@@ -32,6 +32,7 @@ def draw(sampler, n: int, *, generator: torch.Generator, batch: int = 500, ddim:
     """`n` images in [0, 1], on the CPU."""
     sampler.eval()
     out = []
+    batch = min(batch, n)
     while sum(map(len, out)) < n:
         one = sampler.ddim(batch, generator=generator) if ddim else sampler.sample(batch, generator=generator)
         out.append(((one.clamp(-1, 1) + 1) / 2).cpu())
