@@ -58,12 +58,14 @@ def ess(x: Tensor) -> Tensor:
     # rho_t = 1 - (W - mean covariance at lag t) / var+, with rho_0 = 1 by definition
     rho = 1 - (within - cov) / plus
     rho[0] = 1.0
-    last = (n - 2) // 2 * 2  # pairs (0, 1), (2, 3), ...
-    pairs = rho[0:last:2] + rho[1:last:2]
+    last = (n - 1) // 2 * 2
+    even, odd = rho[0:last:2], rho[1:last:2]
+    pairs = even + odd
     positive = (pairs > 0).to(rho.dtype).cumprod(0)
+    positive[-1] = 0.0  # the sum stops somewhere
     tau = -1 + 2 * (torch.cummin(pairs, 0).values * positive).sum(0)
-    stop = positive.sum(0).long().clamp(max=len(pairs) - 1)  # the first pair left out
-    tau = tau + torch.where(positive[-1] > 0, 0.0, rho[0:last:2].gather(0, stop[None])[0].clamp(min=0))
+    stop = positive.sum(0).long()  # the first pair left out; its even half still counts when it is positive
+    tau = tau + even.gather(0, stop[None])[0].clamp(min=0)
     tau = tau.clamp(min=1 / math.log10(n * m))
     return (n * m / tau).reshape(x.shape[2:])
 
