@@ -27,6 +27,7 @@ class HMC:
         step_size: leapfrog step epsilon > 0, a number or one for each entry of the last axis (a diagonal mass matrix
             with mass epsilon^-2, up to a common factor). Aim at an acceptance near 0.65 to 0.9.
         n_leapfrog: leapfrog steps in one proposal, >= 1.
+        adjusted: False accepts every proposal (unadjusted HMC): biased, like Langevin without Metropolis.
 
     References:
         Hybrid Monte Carlo (Duane, Kennedy, Pendleton, Roweth, 1987).
@@ -42,6 +43,7 @@ class HMC:
 
     step_size: Size
     n_leapfrog: int
+    adjusted: bool = True
 
     def __post_init__(self) -> None:
         check_positive("step_size", self.step_size)
@@ -63,5 +65,7 @@ class HMC:
             y = y + eps * p
             ey, gy = value_and_grad(energy, y)
             p = p - (eps if i < self.n_leapfrog - 1 else 0.5 * eps) * gy
+        if not self.adjusted:
+            return State(y, ey, gy), Info(torch.ones_like(ey))
         kinetic_lost = 0.5 * (momentum**2).sum(event) - 0.5 * (p**2).sum(event)
         return accept(state, State(y, ey, gy), e - ey + kinetic_lost, generator)
