@@ -21,12 +21,13 @@ FLOORS = [
 ]
 # Within a folder (or a floor) a module imports only those that stand before it; what is not listed comes last, alphabetically.
 ORDER = {
-    "energies": ["base", "analytic", "neural", "rbm", "spherical", "architectural", "joint"],
-    "samplers": ["base", "compiled", "langevin", "hmc", "gibbs", "tempering", "buffer", "diffusion"],
+    "objectives": ["likelihood", "margin", "score"],
+    "energies": ["base", "gaussian", "analytic", "neural", "confined", "rbm", "spherical", "bundle", "joint", "architectural"],
+    "samplers": ["base", "compiled", "langevin", "hmc", "gibbs", "gibbs_langevin", "sweeps", "tempering", "buffer", "diffusion"],
     "networks": ["mlp"],
-    "datasets": ["toy", "digits"],
-    "metrics": ["chains", "divergence", "partition", "images", "ood"],
-    "training": ["state", "engine", "cd", "clel_model"],
+    "datasets": ["files", "toy", "digits", "images", "registry"],
+    "metrics": ["chains", "divergence", "partition", "partition_rbm", "ratios", "images", "ood"],
+    "training": ["state", "ablate", "engine", "game", "clel_model", "rbm_data", "cd"],
     "widgets": ["explorer", "particles"],
     "checks": ["base"],
 }
