@@ -35,6 +35,8 @@ def test_the_chain_is_the_kernels_chain(kernel):
     last, _ = Sweeps(rbm, kernel).run(x0, 6, generator=torch.Generator().manual_seed(1))
     expected = sample(rbm, kernel, x0, 6, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(last, expected, atol=1e-10, rtol=0)
+    alone = Sweeps(rbm, kernel).positions(x0, 6, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(alone, expected, atol=1e-10, rtol=0)
 
 
 def test_statistics_are_the_closed_form_gradients():

@@ -49,7 +49,7 @@ def path_from_data(rbm: GaussianBernoulliRBM | BernoulliRBM, x: Tensor) -> Annea
         x: data, `[N, D]`.
     """
     if isinstance(rbm, GaussianBernoulliRBM):
-        return AnnealedPath(mean=x.mean(0), variance=x.var(0).clamp(min=1e-6), keep_bias=True)
+        return AnnealedPath(mean=x.mean(0), variance=x.var(0).clamp(min=1e-6))
     p = (x.sum(0) + 0.5) / (len(x) + 1)
     return BinaryPath(visible=torch.log(p) - torch.log1p(-p))
 

@@ -174,6 +174,10 @@ class Sweeps:
         captured.replay()
         return out
 
+    def positions(self, x: Tensor, sweeps: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """The positions after `sweeps` sweeps from x, without any gradient and without a graph."""
+        return self._run(x.detach(), sweeps, sweeps + 1, generator)[0]
+
     @torch.no_grad()
     def _run(self, x: Tensor, sweeps: int, first: int, generator: torch.Generator | None) -> tuple[Tensor, Gradients]:
         rbm, scale = self.rbm, 1 / self.kernel.z_temperature
@@ -182,7 +186,7 @@ class Sweeps:
         z = torch.empty(len(x), rbm.n_hidden, dtype=w.dtype, device=x.device)
         u, xi = torch.empty(z.shape, dtype=x.dtype, device=x.device), torch.empty_like(x)
         total = self._zeros()
-        for t in range(sweeps + 1):
+        for t in range(sweeps + (first <= sweeps)):  # the gradient at the last state takes one more look at it
             xs = x * inverse
             low = self._cast(xs)
             a = self._mm(low, w, wide=False)  # the logits less b
@@ -196,7 +200,7 @@ class Sweeps:
                 self._add(total, x, xs, low, p, wz, inverse)  # type: ignore[arg-type]
             if not last:
                 x = self._visible(wz, rbm.mu, x, memory, noise, xi.normal_(generator=generator))
-        count = len(x) * (sweeps - first + 1)
+        count = len(x) * max(sweeps - first + 1, 1)
         return x, {k: v / count for k, v in total.items()}
 
     def _capture(

@@ -1,0 +1,433 @@
+"""Gaussian-Bernoulli RBMs: contrastive divergence from data or noise, persistent chains, and annealed chains with weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..energies.rbm import GaussianBernoulliRBM
+from ..samplers import AnnealedPath, GibbsLangevin, MemoryGibbs, MetropolisSweep, annealed_chains, sample
+from ..samplers.sweeps import Gradients, Sweeps
+from ..schedules import cosine
+from .rbm_data import PLANE, FlatData, Standardise, flat_data, warn_unless_standardised
+from .state import BatchStream, Diverged, Metrics, RunOptions, TrainState, make_fabric, read_checkpoint, resume, run
+
+NEGATIVES = ("annealed", "pcd", "noise", "data")
+SAMPLERS = ("gibbs", "gibbs-langevin", "langevin")
+CHECK_EVERY = 50  # updates between looks at the variances, each of which waits for the device
+COLLAPSE = 1e-7  # a variance below this, in standardised units, is a collapse
+
+
+@dataclass(frozen=True, kw_only=True)
+class RBMConfig:
+    """Hyperparameters of a Gaussian-Bernoulli RBM; the defaults are those of the 8x8 digits.
+
+    Args:
+        data: "gmm2d", "gmm2d_anisotropic", a name from `ebmlearn data`, or a path to own data.
+        seed: of the parameters, the batch order and the chains.
+        steps: parameter updates.
+        batch_size: data points an update.
+        n_chains: negative chains an update.
+        n_hidden: H.
+        negatives: where chains start: "noise" (modified CD), "data" (CD-k), "pcd" (where they ended), or "annealed": noise,
+            then sweeps along a path from a Gaussian to the model, each chain weighted by its annealed importance weight.
+        sweeps: k, sweeps an update.
+        burn_in: the negative gradient averages the states burn_in..k; None: the last alone.
+        annealed_weights: off makes annealed CD wrong, on purpose.
+        sampler: "gibbs", "gibbs-langevin", or "langevin" (on the marginal, one step a sweep).
+        step_size: eta of the Langevin steps, in units of each s².
+        n_inner: inner steps of Gibbs-Langevin, drawn as one.
+        temperature: T of the model exp(-E/T).
+        released_scaling: T = batch_size for x alone and one step for all dimensions, as the paper's released program has it.
+        metropolis: test each sweep (Gibbs-Langevin at one temperature).
+        optimizer: "sgd" or "adam".
+        learning_rate: first value; cosine to zero.
+        clip: largest gradient norm; 0 is none.
+        weight_decay: of W.
+        init: "small" (from the data, units nearly off) or "paper" (W ~ init_var N(0, 1)/sqrt(D + H), b = 0).
+        init_var, weight_scale, activity: see `GaussianBernoulliRBM.initialise`.
+        learn_variance: or keep init_var.
+        standardise: "each" entry, "all" together, or "none".
+        min_std: floor of the standard deviation used, in the data's units.
+        noise: standard deviation of Gaussian noise added to data, in the data's units.
+        limit: use so many training points; 0 is all.
+        products: "float32" or "bfloat16" matrix products in the chains.
+    """
+
+    data: str = "digits"
+    seed: int = 0
+    steps: int = 8000
+    batch_size: int = 100
+    n_chains: int = 100
+    n_hidden: int = 128
+    negatives: str = "pcd"
+    sweeps: int = 5
+    burn_in: int | None = None
+    annealed_weights: bool = True
+    sampler: str = "gibbs"
+    step_size: float = 0.3
+    n_inner: int = 10
+    temperature: float = 1.0
+    released_scaling: bool = False
+    metropolis: bool = False
+    optimizer: str = "sgd"
+    learning_rate: float = 0.1
+    clip: float = 10.0
+    weight_decay: float = 0.0
+    init: str = "small"
+    init_var: float = 1.0
+    weight_scale: float = 0.1
+    activity: float = 0.1
+    learn_variance: bool = True
+    standardise: str = "each"
+    min_std: float = 2 / 17
+    noise: float = 0.0
+    limit: int = 0
+    products: str = "float32"
+
+
+DIGITS = RBMConfig()
+GMM = RBMConfig(
+    data="gmm2d",
+    steps=3000,
+    batch_size=1000,
+    n_chains=200,
+    n_hidden=64,
+    negatives="annealed",
+    optimizer="adam",
+    learning_rate=0.01,
+    clip=0.0,
+    init_var=0.3,
+    weight_scale=0.3,
+    min_std=0.0,
+)
+GMM_ANISOTROPIC = replace(GMM, data="gmm2d_anisotropic", init_var=0.03, sweeps=20)
+IMAGES = RBMConfig(
+    data="mnist",
+    steps=3000,
+    n_hidden=500,
+    negatives="noise",
+    sweeps=20,
+    optimizer="adam",
+    learning_rate=0.003,
+    min_std=0.0,
+    noise=0.05,
+)
+# the paper's, with the temperature made explicit: T = 1, so that density and samples belong together
+PAPER = RBMConfig(
+    batch_size=512,
+    n_chains=512,
+    negatives="noise",
+    sweeps=100,
+    burn_in=0,
+    sampler="gibbs-langevin",
+    optimizer="sgd",
+    learning_rate=0.01,
+    init="paper",
+)
+EPOCHS, BATCHES = 3000, 60_000 // 512
+PRESETS: dict[tuple[str, str], RBMConfig] = {
+    ("gmm2d", "small"): GMM,
+    ("gmm2d_anisotropic", "small"): GMM_ANISOTROPIC,
+    ("digits", "small"): DIGITS,
+    ("mnist", "small"): IMAGES,
+    ("fashion_mnist", "small"): replace(IMAGES, data="fashion_mnist"),
+    ("cifar10", "small"): replace(IMAGES, data="cifar10", n_hidden=1000),
+    ("gmm2d", "paper"): replace(
+        PAPER, data="gmm2d", steps=500_000, batch_size=100, n_chains=100, n_hidden=256, metropolis=True, standardise="none"
+    ),
+    ("mnist", "paper"): replace(PAPER, data="mnist", steps=EPOCHS * BATCHES, n_hidden=4096, noise=0.05, min_std=0.0),
+    ("fashion_mnist", "paper"): replace(
+        PAPER, data="fashion_mnist", steps=EPOCHS * BATCHES, n_hidden=10_000, noise=0.05, min_std=0.0
+    ),
+    ("cifar10", "paper"): replace(PAPER, data="cifar10", steps=EPOCHS * 97, n_hidden=10_000, noise=0.05, min_std=0.0),
+}
+for _name in ("gmm2d", "mnist", "fashion_mnist", "cifar10"):
+    PRESETS[_name, "released"] = replace(
+        PRESETS[_name, "paper"],
+        released_scaling=True,
+        metropolis=False,
+        step_size=10.0 if _name == "gmm2d" else 20.0,
+        standardise="none" if _name == "gmm2d" else "all",
+    )
+
+
+def rbm_preset(data: str, variant: str = "small") -> RBMConfig:
+    """The settings to start from.
+
+    Args:
+        data: a data set's name; an unknown one gets the settings of images.
+        variant: "small" (ours, minutes on a CPU), "paper" (the paper's sizes and optimiser at temperature 1; the settings
+            for CIFAR-10 are our own), "released" (with the released program's temperature T = batch size).
+
+    Raises:
+        ValueError: another variant; names those there are.
+    """
+    name = data if data in PLANE or data == "digits" else data.strip().lower().replace("-", "_")
+    found = sorted({v for n, v in PRESETS if n == name})
+    if (name, variant) in PRESETS:
+        return PRESETS[name, variant]
+    if variant == "small":
+        return replace(IMAGES, data=data)
+    raise ValueError(f"no variant {variant!r} of the settings for {data!r}; there are {found or ['small']}")
+
+
+@dataclass
+class RBMState(TrainState):
+    """Everything the future of a run depends on."""
+
+    rbm: GaussianBernoulliRBM
+    optimizer: Any
+    generator: torch.Generator
+    batches: BatchStream
+    scale: Standardise
+    chains: Tensor | None = field(default=None)
+
+
+def kernel_of(config: RBMConfig) -> GibbsLangevin | MemoryGibbs:
+    """The kernel of a configuration."""
+    if config.sampler not in SAMPLERS:
+        raise ValueError(f"expected sampler to be one of {SAMPLERS}; got {config.sampler!r}")
+    if config.released_scaling:
+        return GibbsLangevin.released(batch_size=config.n_chains, step_size=config.step_size, n_inner=config.n_inner)
+    if config.sampler == "gibbs":
+        return MemoryGibbs(temperature=config.temperature)
+    if config.sampler == "langevin":
+        return GibbsLangevin(step_size=config.step_size, n_inner=1, anneal=False, temperature=config.temperature)
+    return GibbsLangevin(step_size=config.step_size, n_inner=config.n_inner, temperature=config.temperature)
+
+
+def check_variances(rbm: GaussianBernoulliRBM, kernel: GibbsLangevin | MemoryGibbs, step: int) -> None:
+    """Raise Diverged when a variance has collapsed (names the dimension) or the kernel's step has become unstable."""
+    variance = rbm.variance.detach()
+    low = int(variance.argmin())
+    if float(variance[low]) < COLLAPSE:
+        raise Diverged(
+            f"variance collapse at step {step}: s² of dimension {low} is {float(variance[low]):.3g}. That entry of the data is (almost) constant or "
+            "a copy of others, and its density grows without bound: add noise, dequantise, raise min_std, or fix the variance"
+        )
+    try:
+        kernel.check_stable(variance)
+    except ValueError as error:
+        raise Diverged(f"at step {step}: {error}") from error
+
+
+def train_rbm(
+    fabric: Any,
+    state: RBMState,
+    *,
+    points: Callable[[Tensor], Tensor],
+    sweeps: Sweeps,
+    k: int,
+    n_chains: int = 100,
+    negatives: str = "noise",
+    burn_in: int | None = None,
+    path: AnnealedPath | None = None,
+    annealed_weights: bool = True,
+    metropolis: bool = False,
+    clip: float = 10.0,
+    learning_rate: Callable[[int], float] | None = None,
+) -> Iterator[Metrics]:
+    """Train for ever, one update a `next`; the body of your `for` is the callback.
+
+    The gradient of the mean negative log-likelihood is <dF/dtheta> over data minus <dF/dtheta> over the model; both are closed
+    forms, so there is no backward pass. The chains estimate the second.
+
+    Args:
+        fabric: from `make_fabric`.
+        state: advanced in place, one `state.step` before each yield.
+        points: raw batch -> standardised points `[N, D]`.
+        sweeps: runs the chains.
+        k: sweeps an update.
+        negatives: "noise", "data", "pcd" or "annealed"; see `RBMConfig`.
+        path: of "annealed"; None is a standard normal base.
+        metropolis: test each sweep.
+        clip: largest norm of the whole gradient; 0 is none.
+        learning_rate: of the step number; None leaves the optimizer's own.
+
+    Yields:
+        grad_norm (before clipping), var_min, var_max, on_data and on_model (mean hidden activity), and for annealed CD ess,
+        the effective share of the chains.
+
+    References:
+        Training restricted Boltzmann machines using approximations to the likelihood gradient (Tieleman, 2008).
+        Gaussian-Bernoulli RBMs without tears (Liao, Kornblith, Ren, Fleet, Hinton, 2022).
+    """
+    if negatives not in NEGATIVES:
+        raise ValueError(f"expected negatives to be one of {NEGATIVES}; got {negatives!r}")
+    rbm, g = state.rbm, state.generator
+    parameters = [p for p in rbm.parameters() if p.requires_grad]
+    named = [(n, p) for n, p in rbm.named_parameters() if p.requires_grad]
+    device = rbm.W.device
+    if negatives == "annealed" and path is None:
+        path = AnnealedPath(mean=torch.zeros(rbm.n_visible, device=device), variance=torch.ones(rbm.n_visible, device=device))
+    while True:
+        if state.step % CHECK_EVERY == 0:
+            check_variances(rbm, sweeps.kernel, state.step)
+        x = points(state.batches.next()[0])
+        positive = sweeps.statistics(x)
+        metrics: Metrics = {}
+        if negatives == "annealed":
+            assert path is not None
+            x_neg, log_w = annealed_chains(rbm, path, n_chains, k, generator=g)
+            weight = torch.softmax(log_w if annealed_weights else torch.zeros_like(log_w), 0)
+            metrics["ess"] = 1 / (weight.square().sum() * n_chains)
+            negative: Gradients = rbm.gradients(x_neg, weight=weight)
+        else:
+            start = _start(negatives, state, x, n_chains)
+            if metropolis:
+                x_neg = sample(rbm, MetropolisSweep(kernel=sweeps.kernel), start, k, generator=g)
+                negative = sweeps.statistics(x_neg)
+            else:
+                x_neg, negative = sweeps.run(start, k, burn_in=burn_in, generator=g)
+            if state.chains is not None:
+                state.chains.copy_(x_neg)
+        for name, p in named:
+            p.grad = positive[name] - negative[name]
+            if fabric.world_size > 1:
+                p.grad = fabric.all_reduce(p.grad, reduce_op="mean")
+        if learning_rate is not None:
+            for group in state.optimizer.param_groups:
+                group["lr"] = learning_rate(state.step)
+        metrics["grad_norm"] = torch.nn.utils.clip_grad_norm_(parameters, clip if clip else float("inf"))
+        state.optimizer.step()
+        state.step += 1
+        log_var = rbm.log_var.detach()
+        metrics.update(
+            var_min=log_var.min().exp(),
+            var_max=log_var.max().exp(),
+            on_data=-positive["b"].mean(),
+            on_model=-negative["b"].mean(),
+        )
+        yield metrics
+
+
+def _start(negatives: str, state: RBMState, x: Tensor, n_chains: int) -> Tensor:
+    if negatives == "pcd":
+        if state.chains is None:
+            raise ValueError("persistent chains need state.chains; give some or choose negatives='noise'")
+        return state.chains
+    if negatives == "data":
+        return x[:n_chains]
+    return torch.randn(n_chains, x.shape[1], dtype=x.dtype, device=x.device, generator=state.generator)
+
+
+def build_rbm(config: RBMConfig, x: Tensor, *, generator: torch.Generator) -> GaussianBernoulliRBM:
+    """The machine at its start, from standardised data on the CPU."""
+    rbm = GaussianBernoulliRBM(
+        x.shape[1], config.n_hidden, init_var=config.init_var, learn_variance=config.learn_variance, generator=generator
+    )
+    if config.init == "small":
+        rbm.initialise(
+            x, init_var=config.init_var, weight_scale=config.weight_scale, activity=config.activity, generator=generator
+        )
+    elif config.init != "paper":
+        raise ValueError(f"expected init 'small' or 'paper'; got {config.init!r}")
+    return rbm
+
+
+def build_optimizer(config: RBMConfig, rbm: GaussianBernoulliRBM) -> torch.optim.Optimizer:
+    """SGD without momentum, or Adam; weight decay on W alone."""
+    groups = [
+        {"params": [rbm.W], "weight_decay": config.weight_decay},
+        {"params": [p for n, p in rbm.named_parameters() if n != "W" and p.requires_grad], "weight_decay": 0.0},
+    ]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.learning_rate)
+    if config.optimizer == "adam":
+        return torch.optim.Adam(groups, lr=config.learning_rate, fused=rbm.W.is_cuda)
+    raise ValueError(f"expected optimizer 'sgd' or 'adam'; got {config.optimizer!r}")
+
+
+def build(config: RBMConfig, fabric: Any) -> tuple[RBMState, FlatData, Iterator[Metrics]]:
+    """The state of a new run, its data, and the recipe that advances it."""
+    device = fabric.device
+    data = flat_data(config.data, limit=config.limit or None, noise=config.noise)
+    scale = data.standardise(config.standardise, min_std=config.min_std)
+    first = torch.Generator().manual_seed(config.seed)
+    x = scale(data.points(data.train[:5000], generator=first))
+    warn_unless_standardised(x)
+    rbm = build_rbm(config, x, generator=first).to(device)
+    generator = torch.Generator(device).manual_seed(config.seed + 1000 * (fabric.global_rank + 1))
+    scale = scale.to(device)
+    kernel = kernel_of(config)
+    chains = None
+    if config.negatives == "pcd":
+        chains = torch.randn(config.n_chains, x.shape[1], generator=generator, device=device)
+    state = RBMState(
+        rbm=rbm,
+        optimizer=build_optimizer(config, rbm),
+        generator=generator,
+        batches=BatchStream(
+            data.train.to(device),
+            batch_size=min(config.batch_size, len(data.train)) // fabric.world_size,
+            seed=config.seed,
+            rank=fabric.global_rank,
+            world_size=fabric.world_size,
+        ),
+        scale=scale,
+        chains=chains,
+    )
+    steps = train_rbm(
+        fabric,
+        state,
+        points=lambda rows: scale(data.points(rows, generator=generator)),
+        sweeps=Sweeps(rbm, kernel, marginal=config.sampler == "langevin", products=config.products),  # type: ignore[arg-type]
+        k=config.sweeps,
+        n_chains=config.n_chains,
+        negatives=config.negatives,
+        burn_in=config.burn_in,
+        annealed_weights=config.annealed_weights,
+        metropolis=config.metropolis,
+        clip=config.clip,
+        learning_rate=cosine(config.learning_rate, 0.0, steps=config.steps + 1),
+    )
+    return state, data, steps
+
+
+def run_rbm(config: RBMConfig, options: RunOptions, *, fabric: Any = None, on_log: Any = None, draw: bool = True) -> RBMState:
+    """Train from `config` into `options.out`: checkpoint, metrics.csv, figures, results.json; resumable, exactly.
+
+    Args:
+        fabric: from `make_fabric`; None is one CPU process.
+        on_log: called with (step, metrics) at every logged step.
+        draw: measure and draw at the end.
+    """
+    from .rbm_report import report
+
+    fabric = make_fabric() if fabric is None else fabric
+    state, data, steps = build(config, fabric)
+    resume(fabric, state, recipe="rbm", config=config, options=options)
+    run(fabric, state, steps, recipe="rbm", config=config, total=config.steps, options=options, on_log=on_log)
+    if draw and fabric.global_rank == 0:
+        report(config, state, data, Path(options.out))
+    return state
+
+
+def load_rbm(path: Path) -> tuple[GaussianBernoulliRBM, Standardise, RBMConfig]:
+    """The machine of a checkpoint, the units it works in, and its configuration."""
+    payload = read_checkpoint(path, recipe="rbm")
+    config = RBMConfig(**payload["config"])
+    saved = payload["state"]
+    n_visible, n_hidden = saved["rbm"]["W"].shape
+    rbm = GaussianBernoulliRBM(n_visible, n_hidden, learn_variance=config.learn_variance)
+    rbm.load_state_dict(saved["rbm"])
+    scale = Standardise(saved["scale"]["mean"], saved["scale"]["std"])
+    return rbm, scale, config
+
+
+def samples_from_noise(
+    rbm: GaussianBernoulliRBM, config: RBMConfig, n: int, sweeps: int, *, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """n chains of the training's own kernel from N(0, I): last positions, and the conditional means mu + W z they were drawn around."""
+    engine = Sweeps(rbm, kernel_of(config), marginal=config.sampler == "langevin", graph=False, fuse=False)
+    x = torch.randn(n, rbm.n_visible, generator=generator, device=rbm.W.device, dtype=rbm.W.dtype)
+    x = engine.positions(x, sweeps, generator=generator)
+    with torch.no_grad():
+        z = rbm.sample_z(x, temperature=engine.kernel.z_temperature, generator=generator)
+        return x, rbm.mean(z)
