@@ -143,7 +143,7 @@ def look_at_data() -> list[Finding]:
     cure = (
         ""
         if here
-        else "no lesson needs them before 10; `ebmlearn data mnist` fetches one, or set EBMLEARN_DATA to a folder with the official files"
+        else "only training on these sets needs them; `ebmlearn data mnist` fetches one, or set EBMLEARN_DATA to a folder with the official files"
     )
     return [*found, Finding("image sets", "ok" if here else "note", says, cure)]
 

@@ -22,10 +22,10 @@ class ConvClassifier(nn.Module):
         >>> import torch
         >>> net = ConvClassifier(in_channels=1, size=28, n_classes=10)
         >>> net(torch.rand(5, 1, 28, 28)).shape, net.features(torch.rand(5, 1, 28, 28)).shape
-        (torch.Size([5, 10]), torch.Size([5, 128]))
+        (torch.Size([5, 10]), torch.Size([5, 64]))
     """
 
-    def __init__(self, *, in_channels: int = 1, size: int = 8, n_classes: int = 10, width: int = 32, features: int = 128) -> None:
+    def __init__(self, *, in_channels: int = 1, size: int = 8, n_classes: int = 10, width: int = 32, features: int = 64) -> None:
         super().__init__()
         self.in_channels, self.size = in_channels, size
         self.conv1 = nn.Conv2d(in_channels, width, 3, padding=1)
