@@ -185,7 +185,7 @@ def test_a_run_writes_its_numbers_and_pictures_and_can_be_loaded(tmp_path):
     config = dataclasses.replace(rbm_preset("digits"), steps=30, n_hidden=16)
     state = run_rbm(config, RunOptions(out=tmp_path, log_every=10))
     result = json.loads((tmp_path / "results.json").read_text())
-    assert result["step"] == 30 and -100 < result["test"] < -30 and result["gaussian_test"] == pytest.approx(-47, abs=1.5)
+    assert state.step == 30 and -100 < result["test"] < -30 and result["gaussian_test"] == pytest.approx(-47, abs=1.5)
     for name in ("samples", "means", "filters", "variances"):
         assert (tmp_path / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
     assert (tmp_path / "metrics.csv").read_text().count("\n") == 4

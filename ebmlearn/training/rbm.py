@@ -15,6 +15,7 @@ from ..samplers import AnnealedPath, GibbsLangevin, MemoryGibbs, MetropolisSweep
 from ..samplers.sweeps import Gradients, Sweeps
 from ..schedules import cosine
 from .rbm_data import PLANE, FlatData, Standardise, flat_data, warn_unless_standardised
+from .rbm_report import report
 from .state import BatchStream, Diverged, Metrics, RunOptions, TrainState, make_fabric, read_checkpoint, resume, run
 
 NEGATIVES = ("annealed", "pcd", "noise", "data")
@@ -398,14 +399,14 @@ def run_rbm(config: RBMConfig, options: RunOptions, *, fabric: Any = None, on_lo
         on_log: called with (step, metrics) at every logged step.
         draw: measure and draw at the end.
     """
-    from .rbm_report import report
-
     fabric = make_fabric() if fabric is None else fabric
     state, data, steps = build(config, fabric)
     resume(fabric, state, recipe="rbm", config=config, options=options)
     run(fabric, state, steps, recipe="rbm", config=config, total=config.steps, options=options, on_log=on_log)
     if draw and fabric.global_rank == 0:
-        report(config, state, data, Path(options.out))
+        g = torch.Generator(state.rbm.W.device).manual_seed(config.seed + 99)
+        samples = samples_from_noise(state.rbm, config, 4000 if data.shape == (2,) else 400, config.sweeps, generator=g)
+        report(state.rbm, state.scale, data, Path(options.out), samples=samples, generator=g)
     return state
 
 

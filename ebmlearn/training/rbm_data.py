@@ -98,8 +98,8 @@ def flat_data(name: str, *, limit: int | None = None, noise: float = 0.0) -> Fla
     if name in PLANE:
         mixture = three_gaussians(anisotropic=PLANE[name])
         g = torch.Generator().manual_seed(1234)
-        train = mixture.sample(limit or 1000, generator=g)
-        return FlatData(train, mixture.sample(4000, generator=g), (2,), noise=noise)
+        rows = mixture.sample(limit or 1000, generator=g)
+        return FlatData(rows, mixture.sample(4000, generator=g), (2,), noise=noise)
     train, test = datasets.load(name, split="train", limit=limit), datasets.load(name, split="test")
     return FlatData(train.x.flatten(1), test.x.flatten(1), train.event_shape, train.levels, noise, test.y)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -98,28 +97,31 @@ def pictures(rbm: GaussianBernoulliRBM, scale: Standardise, shape: tuple[int, ..
     write_png(out / "variances.png", s / s.max(), columns=1, scale=8)
 
 
-def report(config: Any, state: Any, data: FlatData, out: Path, *, n: int = 400) -> dict[str, float]:
-    """Measure and draw; results.json holds what was measured, with what it means beside it.
+def report(
+    rbm: GaussianBernoulliRBM,
+    scale: Standardise,
+    data: FlatData,
+    out: Path,
+    *,
+    samples: tuple[Tensor, Tensor],
+    generator: torch.Generator,
+    chains: int = 400,
+) -> dict[str, float]:
+    """Measure, draw, and write what was measured to results.json.
 
     Args:
-        config: an `RBMConfig`.
-        state: an `RBMState`.
-        n: chains drawn from noise, and of AIS.
+        scale: the units that rbm works in.
+        samples: chains' last positions and conditional means, standardised.
+        chains: of AIS.
     """
-    from .rbm import samples_from_noise
-
-    rbm, scale = state.rbm, state.scale
-    device = rbm.W.device
-    g = torch.Generator(device).manual_seed(config.seed + 99)
+    device, g = rbm.W.device, generator
     points = [scale(data.points(rows[:5000].to(device), generator=g)) for rows in (data.train, data.test)]
-    result = log_likelihood(rbm, *points, chains=n, generator=g)
+    result = log_likelihood(rbm, *points, chains=chains, generator=g)
     result["gaussian_test"] = gaussian_log_likelihood(*points)
     if data.shape == (2,):  # in the data's own units, where the truth is known
         for key in ("test", "train", "gaussian_test"):
             result[key] -= float(scale.log_det)
-    x, mean = samples_from_noise(rbm, config, max(n, 4000 if data.shape == (2,) else n), config.sweeps, generator=g)
-    result["step"] = state.step
     out.mkdir(parents=True, exist_ok=True)
-    pictures(rbm, scale, data.shape, out, x, mean)
+    pictures(rbm, scale, data.shape, out, *samples)
     (out / "results.json").write_text(json.dumps(result, indent=1) + "\n")
     return result
