@@ -17,14 +17,19 @@ from pathlib import Path
 import torch
 
 from ebmlearn import datasets
+from ebmlearn.metrics.images import frechet_distance
 from ebmlearn.metrics.ood import auroc
 from ebmlearn.training.engine import write_png
 from ebmlearn.training.game import GcdConfig, build_state, gcd_preset, training_points, write_weights
 from ebmlearn.training.gcd import train_gcd
 from ebmlearn.training.image_classifier import import_classifier
-from ebmlearn.training.state import Diverged, RunOptions, make_fabric, resume, run
+from ebmlearn.training.state import Diverged, RunOptions, make_fabric, read_checkpoint, resume, run
 
-from .clel_images import features, frechet
+
+@torch.no_grad()
+def features(net, x: torch.Tensor, device: torch.device, batch: int = 1000) -> torch.Tensor:
+    """Penultimate features of images in [0, 1], on the CPU."""
+    return torch.cat([net.features(b.to(device)).float().cpu() for b in x.split(batch)])
 
 
 @torch.no_grad()
@@ -39,15 +44,41 @@ def draw(sampler, n: int, *, generator: torch.Generator, batch: int = 500, ddim:
     return torch.cat(out)[:n]
 
 
+def fitted(config: GcdConfig, fabric, out: Path, minutes: float) -> GcdConfig:
+    """The configuration with as many updates as fit into the minutes, so that the learning rate has fallen when they end.
+
+    A checkpoint in `out` keeps its own number.
+    """
+    name = "steps" if config.pretrain_steps == 0 else "pretrain_steps"
+    if (out / "last.ckpt").exists():
+        return replace(config, **{name: read_checkpoint(out / "last.ckpt")["config"][name]})
+    scratch = replace(config, warm_up=0)
+    steps = train_gcd(fabric, build_state(scratch, fabric), scratch)
+    for _ in range(10):
+        next(steps)
+    if fabric.device.type == "cuda":
+        torch.cuda.synchronize()
+    began = time.monotonic()
+    for _ in range(20):
+        metrics = next(steps)
+    float(metrics["e_pos"])  # waits for the device
+    each = (time.monotonic() - began) / 20
+    fit = min(getattr(config, name), max(1, int(0.93 * 60 * minutes / each)))
+    print(f"{1000 * each:.1f} ms an update: {fit} updates", flush=True)
+    return replace(config, **{name: fit})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("phase", choices=("pretrain", "finetune", "evaluate"))
+    parser.add_argument("phase", choices=("pretrain", "finetune"))
     parser.add_argument("--data", default="fashion_mnist")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--classifier", type=Path, required=True, help="folder of experiments.image_classifier")
+    parser.add_argument("--init", type=Path, help="weights to fine-tune; default those that pretrain wrote into --out")
     parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--samples", type=int, default=2000, help="images in a Frechet distance")
+    parser.add_argument("--real", type=int, default=60_000, help="training images they are compared with")
     parser.add_argument("--every", type=int, default=250, help="updates of the game between distances")
     parser.add_argument("--long", type=int, nargs="*", default=[100, 1000], help="steps of the long baselines")
     parser.add_argument("--outside", nargs="*", default=[], help="data sets for out-of-distribution detection")
@@ -72,13 +103,13 @@ def main() -> None:
     export.mkdir(parents=True, exist_ok=True)
     net = import_classifier(a.classifier).to(fabric.device)
     generator = torch.Generator(fabric.device).manual_seed(7)
-    real = features(net, (training_points(a.data) + 1) / 2, fabric.device)
-    test = features(net, (training_points(a.data, split="test") + 1) / 2, fabric.device)
-    floor = frechet(real, test[: a.samples])
+    real = features(net, (training_points(a.data)[: a.real] + 1) / 2, fabric.device)
+    test = features(net, (training_points(a.data, split="test")[: a.samples] + 1) / 2, fabric.device)
+    floor = float(frechet_distance(real, test))
 
     def distance(sampler, *, ddim: bool = False, n: int = a.samples) -> float:
         images = draw(sampler, n, generator=generator, ddim=ddim)
-        return frechet(real, features(net, images, fabric.device))
+        return float(frechet_distance(real, features(net, images, fabric.device)))
 
     def picture(sampler, name: str) -> None:
         write_png(export / name, draw(sampler, 100, generator=torch.Generator(fabric.device).manual_seed(0), batch=100))
@@ -88,7 +119,7 @@ def main() -> None:
     results["floor"] = floor
     options = RunOptions(out=a.out / a.phase, resume=True, max_minutes=a.minutes, log_every=50, checkpoint_minutes=3.0)
     if a.phase == "pretrain":
-        config = replace(config, steps=0)
+        config = fitted(replace(config, steps=0), fabric, options.out, a.minutes)
         state = build_state(config, fabric)
         resume(fabric, state, recipe="gcd", config=config, options=options)
         reason = run(
@@ -114,7 +145,8 @@ def main() -> None:
         if a.long:
             picture(sampler.with_steps(a.long[-1]), f"before_T{a.long[-1]}.png")
     elif a.phase == "finetune":
-        config = replace(config, pretrain_steps=0, init=str(a.out / "sampler.safetensors"))
+        config = replace(config, pretrain_steps=0, init=str(a.init or a.out / "sampler.safetensors"))
+        config = fitted(config, fabric, options.out, a.minutes)
         state = build_state(config, fabric)
         resume(fabric, state, recipe="gcd", config=config, options=options)
         best = results.get("best", {"fd": float("inf")})

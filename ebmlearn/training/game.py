@@ -100,38 +100,49 @@ class GcdConfig:
 
 IMAGES = GcdConfig(
     data="digits",
-    pretrain_steps=4000,
-    pretrain_batch_size=128,
-    steps=1000,
+    pretrain_steps=3000,
+    pretrain_batch_size=64,
+    steps=400,
     batch_size=64,
     last_sigma=0.02,
     table=1000,
     update="bptt",
     negatives="plain",
-    temperature=1e-3,
+    temperature=1e-4,
     gamma=1.0,
     backward="forward",
-    lr_energy=1e-4,
+    lr_energy=1e-3,
     lr_sampler=1e-5,
     lr_sigma=1e-3,
-    sampler_updates=1,
-    ema=0.995,
-    width=32,
+    warm_up=50,
+    width=16,
     multipliers=(1, 2),
     energy_width=32,
+)
+LARGE = replace(
+    IMAGES,
+    pretrain_steps=20_000,
+    pretrain_batch_size=256,
+    pretrain_learning_rate=4e-4,
+    steps=4000,
+    batch_size=128,
+    sampler_steps=10,
+    temperature=1e-5,
+    lr_energy=5e-4,
+    warm_up=100,
+    width=64,
+    multipliers=(1, 2, 2),
+    blocks=2,
+    energy_width=64,
 )
 
 
 def gcd_preset(data: str) -> GcdConfig:
     """The settings to start from: importance weights and policy gradient in the plane, plain negatives on images."""
-    if is_points(data):
+    event_shape = datasets.load(data, limit=10).event_shape
+    if len(event_shape) == 1:
         return replace(GcdConfig(), data=data)
-    if datasets.load(data, limit=10).event_shape[-1] <= 8:
-        return replace(IMAGES, data=data)
-    return replace(
-        IMAGES, data=data, width=64, multipliers=(1, 2, 2), blocks=2, energy_width=64, pretrain_steps=20_000, pretrain_batch_size=256,
-        pretrain_learning_rate=4e-4, steps=4000, batch_size=128, sampler_steps=10
-    )  # fmt: skip
+    return replace(IMAGES if event_shape[-1] <= 8 else LARGE, data=data)
 
 
 @dataclass

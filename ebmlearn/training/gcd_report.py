@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import math
+import time
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..datasets.toy import Toy
+from ..datasets.registry import canonical
+from ..datasets.toy import TOYS, Toy
 from ..energies.base import Energy
 from ..functional import EnergyFunction
 from ..metrics.divergence import kl_on_grid, sliced_wasserstein
 from ..metrics.ood import auroc
 from ..objectives import effective_fraction, path_log_weight
 from ..samplers.diffusion import Backward, DiffusionSampler
+from .game import GcdConfig, build_state
+from .gcd import train_gcd
+from .state import Guard, make_fabric
 
 
 def grid(half_width: float = 6.0, cells: int = 240) -> tuple[Tensor, float]:
@@ -89,3 +96,95 @@ def report_points(
         "ll": (-energy(test) / temperature).mean().item() - log_z,
         "ll_true": truth.log_prob(test).mean().item(),
     }
+
+
+def report_run(config: GcdConfig, seed: int, *, on_log: Any = None, log_every: int = 25) -> dict[str, float]:
+    """Train a configuration with a seed in memory and judge it: `report_points`, the start's distance and the CPU seconds.
+
+    Args:
+        on_log: called with (step, metrics) every `log_every` updates.
+
+    Raises:
+        Diverged: the energies left the finite numbers or passed 1e6.
+    """
+    config = replace(config, seed=seed)
+    truth = TOYS[canonical(config.data)]()
+    began = time.process_time()
+    fabric = make_fabric()
+    state = build_state(config, fabric)
+    guard = Guard(1e6, lambda: "none, the run kept none")
+    start, spent = math.nan, 0.0
+    total = config.pretrain_steps + config.steps
+    if config.pretrain_steps == 0:
+        start = _start(truth, state.trained[0])
+    for metrics in train_gcd(fabric, state, config):
+        if state.step % log_every == 0 or state.step == total:
+            row = {k: float(v) for k, v in metrics.items()}
+            guard.look(state.step, row)
+            if on_log is not None:
+                on_log(state.step, row)
+        if state.step == config.pretrain_steps:
+            pause = time.process_time()
+            start = _start(truth, state.trained[0])
+            spent = time.process_time() - pause
+        if state.step >= total:
+            break
+    seconds = time.process_time() - began - spent
+    sampler, energy, backward = state.trained
+    report = report_points(truth, sampler, energy, backward, temperature=config.temperature)
+    sigmas = {f"sigma_{k + 1}": s for k, s in enumerate(sampler.log_sigma.exp().tolist()[:5])}
+    return {**report, "sw_start": start, "cpu_seconds": seconds, **sigmas}
+
+
+def _start(truth: Toy, sampler: DiffusionSampler) -> float:
+    g = torch.Generator().manual_seed(4321)
+    return mean_distance(
+        lambda: sampler.sample(10_000, generator=g), lambda: truth.sample(10_000, generator=g), pairs=5, generator=g
+    )
+
+
+PLAIN = GcdConfig(negatives="plain", lr_energy=2e-4)
+BPTT = GcdConfig(update="bptt", lr_sampler=1e-3, lr_sigma=5e-3)
+SETTINGS: dict[str, GcdConfig] = {
+    "weighted": GcdConfig(),
+    "plain": PLAIN,
+    "25 gaussians": GcdConfig(data="25gaussians"),
+    "25 gaussians, finer features": GcdConfig(data="25gaussians", fourier_scale=3.0, last_sigma=0.05),
+    "two spirals": GcdConfig(data="two_spirals"),
+    "two spirals, finer features": GcdConfig(data="two_spirals", fourier_scale=3.0, last_sigma=0.05),
+}
+"""The main table: name -> configuration."""
+
+ABLATION: dict[str, GcdConfig] = {
+    "weighted (the lesson's)": GcdConfig(),
+    "weighted, no average": GcdConfig(ema=0.0),
+    "weighted, fixed noising kernel": GcdConfig(backward="forward"),
+    "weighted, random-walk kernel": GcdConfig(backward="walk"),
+    "weighted, no Fourier features": GcdConfig(fourier_features=0),
+    "weighted, not pretrained": GcdConfig(pretrain_steps=0),
+    "weighted, energy first, then frozen": GcdConfig(warm_up=750, freeze_energy_at=750),
+    "weighted, T = 3": GcdConfig(sampler_steps=3),
+    "weighted, T = 10": GcdConfig(sampler_steps=10),
+    "weighted, tau = 0.3": GcdConfig(temperature=0.3),
+    "weighted, tau = 3": GcdConfig(temperature=3.0),
+    "weighted, BPTT, sampler rate 1e-3": BPTT,
+    "weighted, BPTT, sampler rate 2e-4": GcdConfig(update="bptt"),
+    "weighted, PG, sampler rate 1e-3": GcdConfig(lr_sampler=1e-3, lr_sigma=5e-3),
+    "weighted, DP": GcdConfig(update="dp"),
+    "plain": PLAIN,
+    "plain, no average": replace(PLAIN, ema=0.0),
+    "plain, fixed noising kernel": replace(PLAIN, backward="forward"),
+    "plain, energy rate 1e-3": replace(PLAIN, lr_energy=1e-3),
+    "plain, energy rate 2e-3": replace(PLAIN, lr_energy=2e-3),
+    "plain, gamma = 0.01": replace(PLAIN, gamma=0.01),
+    "plain, gamma = 0.05": replace(PLAIN, gamma=0.05),
+    "plain, gamma = 1": replace(PLAIN, gamma=1.0),
+    "plain, gamma = 1, tau = 0.02": replace(PLAIN, gamma=1.0, temperature=0.02, lr_energy=1e-3),
+    "plain, gamma = 1, tau = 0.02, DP": replace(PLAIN, gamma=1.0, temperature=0.02, lr_energy=1e-3, update="dp", lr_sampler=5e-5),
+    "plain, BPTT, sampler rate 1e-3": replace(BPTT, negatives="plain", lr_energy=2e-4),
+    "plain, BPTT, energy rate 1e-3": replace(BPTT, negatives="plain", lr_energy=1e-3, lr_sampler=5e-4),
+    "plain, DP": replace(PLAIN, update="dp"),
+    "IPM critic, no entropy, gamma = 1": replace(PLAIN, entropy=False, gamma=1.0, lr_energy=1e-3),
+    "IPM critic, no entropy, gamma = 0.05": replace(PLAIN, entropy=False, gamma=0.05, lr_energy=1e-3),
+}
+"""The ablation on 8 Gaussians: name -> configuration."""
