@@ -69,7 +69,17 @@ def run(paths: Sequence[Path]) -> list[str]:
             f"--nbval-sanitize-with={ROOT / 'tests' / 'nbval.cfg'}",
             f"--junitxml={report}",
         ]
-        command += ["-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdist", "-c", os.devnull, f"--rootdir={folder}"]
+        command += [
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:randomly",
+            "-p",
+            "no:xdist",
+            "-c",
+            os.devnull,
+            f"--rootdir={os.path.commonpath([p.parent for p in paths])}",
+        ]
         done = subprocess.run(
             [*command, *map(str, paths)], env=environment, cwd=folder, capture_output=True, text=True, check=False
         )
