@@ -149,21 +149,25 @@ def read_cifar_batch(data: bytes) -> tuple[np.ndarray, np.ndarray]:
 
 def _read_cifar(paths: list[Path], split: Split, limit: int | None) -> tuple[Tensor, Tensor]:
     names = ["test_batch"] if split == "test" else [f"data_batch_{i}" for i in range(1, 6)]
-    xs, ys, count = [], [], 0
-    with tarfile.open(paths[0], "r:gz") as archive:
-        members = {Path(m.name).name: m for m in archive.getmembers() if m.isfile()}
-        for name in names:
-            if limit is not None and count >= limit:
-                break
-            if name not in members:
-                raise DataError(f"{paths[0]} has no {name}; it holds {sorted(members)}")
-            file = archive.extractfile(members[name])
-            assert file is not None
-            x, y = read_cifar_batch(file.read())
-            xs.append(x)
-            ys.append(y)
-            count += len(x)
-    return torch.from_numpy(np.concatenate(xs)[:limit]), torch.from_numpy(np.concatenate(ys)[:limit])
+    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+
+    def enough() -> bool:
+        first = [found[name] for name in names[: next((i for i, n in enumerate(names) if n not in found), len(names))]]
+        return len(first) == len(names) or (limit is not None and sum(len(x) for x, _ in first) >= limit)
+
+    with tarfile.open(paths[0], "r|gz") as archive:  # one pass: going back would decompress everything again
+        for member in archive:
+            name = Path(member.name).name
+            file = archive.extractfile(member) if name in names else None
+            if file is not None:
+                found[name] = read_cifar_batch(file.read())
+                if enough():
+                    break
+    if not enough():
+        raise DataError(f"{paths[0]} lacks {', '.join(n for n in names if n not in found)}")
+    parts = [found[name] for name in names if name in found]
+    x, y = (np.concatenate([part[i] for part in parts])[:limit] for i in (0, 1))
+    return torch.from_numpy(x), torch.from_numpy(y)
 
 
 def _read_svhn(paths: list[Path], split: Split, limit: int | None) -> tuple[Tensor, Tensor]:
