@@ -224,7 +224,7 @@ def annealed_importance_sampling(
         raise ValueError(f"expected betas to increase from 0 to 1, or a number of steps >= 1; got {betas}")
     kernel_at: Callable[[int], Kernel] = (lambda step: kernel) if hasattr(kernel, "step") else kernel  # type: ignore[assignment,return-value]
     x = base.sample(n, generator=generator)
-    log_w = base.log_partition().to(x.dtype).expand(n).clone()
+    log_w = base.log_partition().to(x).expand(n).clone()
     for k, (before, beta) in enumerate(itertools.pairwise(path)):
         with torch.no_grad():
             log_w = log_w + (beta - before) * (base(x) - energy(x))
