@@ -152,7 +152,7 @@ def main():
         network=a.network,
         batch_size=a.batch_size,
         mcmc_steps=a.mcmc_steps,
-        precision=a.precision,
+        trunk=a.precision,
         buffer_size=max(a.batch_size, 10_000 if device.type == "cuda" else 64),
     )
     images = torch.randint(0, 256, (max(512, a.batch_size), 3, 32, 32), dtype=torch.uint8)

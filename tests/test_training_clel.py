@@ -178,7 +178,7 @@ def test_slim_weights_round_trip_in_parts_and_are_verified(tmp_path, monkeypatch
     x = torch.rand(6, 1, 8, 8)
     for folder in ("one", "many"):
         again = import_clel(tmp_path / folder)
-        assert again.config == replace(config, precision="float32")
+        assert again.config == replace(config, trunk="float32")
         e, f = again.energy()(x), model.energy()(x)
         assert torch.allclose(e, f, rtol=0.05)
         assert torch.allclose(again.latents(x), model.latents(x), atol=0.02)
@@ -193,12 +193,12 @@ def test_bf16_follows_float32(tmp_path):
     """One iteration from the same state: losses agree to bfloat16, images to the noise."""
     x, y, levels = load_bytes("digits", "train")
     found = {}
-    for precision in ("float32", "bf16"):
-        config = replace(SMALL, network="tiny", precision=precision)
+    for trunk in ("float32", "bf16"):
+        config = replace(SMALL, network="tiny", trunk=trunk)
         fabric = make_fabric()
         state = build_state(fabric, config, x, y)
         metrics = next(train_clel(fabric, state, config, levels=levels))
-        found[precision] = (metrics, state.buffer.x.clone(), next(state.energy.parameters()).dtype)
+        found[trunk] = (metrics, state.buffer.x.clone(), next(state.energy.parameters()).dtype)
     (a, xa, _), (b, xb, dtype) = found["float32"], found["bf16"]
     assert dtype == torch.float32
     assert torch.allclose(a["loss"], b["loss"], atol=2e-2)

@@ -98,7 +98,7 @@ def train_clel(fabric: Any, state: ClelState, config: ClelConfig, *, levels: int
     """
     device, g = fabric.device, state.generator
     joint: SphericalJoint = bare(state.energy).joint  # type: ignore[assignment]
-    bf16 = config.precision == "bf16"
+    bf16 = config.trunk == "bf16"
     twin = baked_twin(joint.f, trunk_dtype=torch.bfloat16 if bf16 else None)
     runner = ChainRunner(FeatureNorm(twin), kernel_of(config), config.engine)
     views, chains = AUGMENTS[config.views], AUGMENTS[config.chains]

@@ -54,7 +54,7 @@ class ClelConfig:
         decay: after 60 % of the run the learning rate falls linearly to 5 %; False keeps it constant.
         encoder_rate: learning rate of the encoder, Adam's for the small encoder, SGD's with cosine decay for the ResNet.
         ema: decay of the moving averages.
-        precision: "float32", or "bf16": residual blocks and encoder in bfloat16; images, noise, stem, head, losses in float32.
+        trunk: "float32", or "bf16": residual blocks and encoder in bfloat16; images, noise, stem, head, losses in float32.
         engine: how a Langevin step runs: "auto", "eager", "graph" (CUDA graph), "compile".
     """
 
@@ -82,13 +82,13 @@ class ClelConfig:
     decay: bool = True
     encoder_rate: float = 1e-3
     ema: float = 0.998
-    precision: str = "float32"
+    trunk: str = "float32"
     engine: str = "auto"
 
     def __post_init__(self) -> None:
         for name, value, known in (
             ("encoder", self.encoder, ENCODERS),
-            ("precision", self.precision, ("float32", "bf16")),
+            ("trunk", self.trunk, ("float32", "bf16")),
             ("views", self.views, tuple(AUGMENTS)),
             ("chains", self.chains, tuple(AUGMENTS)),
         ):
@@ -115,7 +115,7 @@ _PAPER = ClelConfig(
     decay=False,
     encoder_rate=0.03,
     ema=0.5 ** (64 / 20_000),
-    precision="bf16",
+    trunk="bf16",
 )
 _FASHION = replace(
     _PAPER,
@@ -175,7 +175,7 @@ def load_bytes(data: str, split: str) -> tuple[Tensor, Tensor, int]:
 
 def build_joint(config: ClelConfig, image_shape: tuple[int, int, int]) -> SphericalJoint:
     """E(x, z) = 1/2 ||f||² - beta cos(g(f), z) with fresh networks."""
-    trunk = torch.bfloat16 if config.precision == "bf16" else None
+    trunk = torch.bfloat16 if config.trunk == "bf16" else None
     f: nn.Module
     if config.network == "mlp":
         f = ImageMLP(image_shape)
@@ -243,7 +243,7 @@ class ClelModel(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        self.joint = baked_twin(joint, trunk_dtype=torch.bfloat16 if config.precision == "bf16" else None)
+        self.joint = baked_twin(joint, trunk_dtype=torch.bfloat16 if config.trunk == "bf16" else None)
         self.encoder = encoder
         self.image_shape = tuple(image_shape)
         if encoder is not None:
@@ -382,8 +382,8 @@ def export_clel(model: ClelModel, folder: Path, *, card: dict[str, object] | Non
     return [folder / n for n in (*names, "card.json")]
 
 
-def import_clel(folder: Path, *, precision: str = "float32") -> ClelModel:
-    """Read what `export_clel` wrote, to run in `precision`; every weight file's hash is verified."""
+def import_clel(folder: Path, *, trunk: str = "float32") -> ClelModel:
+    """Read what `export_clel` wrote, to run with `trunk`; every weight file's hash is verified."""
     from safetensors.torch import load
 
     folder = Path(folder)
@@ -394,7 +394,7 @@ def import_clel(folder: Path, *, precision: str = "float32") -> ClelModel:
         if hashlib.sha256(body).hexdigest() != expected:
             raise ValueError(f"{folder / name} does not have the hash that its card gives; fetch it again")
         tensors.update(load(body))
-    config = replace(ClelConfig(**card["config"]), precision=precision)
+    config = replace(ClelConfig(**card["config"]), trunk=trunk)
     c, h, w = card["image_shape"]
     joint = build_joint(config, (c, h, w))
     encoder = None if config.encoder == "none" else build_encoder(config, (c, h, w), joint.f.out_features)  # type: ignore[arg-type]

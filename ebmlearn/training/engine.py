@@ -32,7 +32,7 @@ def explain_out_of_memory(error: torch.OutOfMemoryError, *, batch_size: int, buf
     """The error that names the settings to lower, largest share of the memory first."""
     return OutOfMemory(
         f"the device ran out of memory at batch_size={batch_size}, network={network!r}, buffer_size={buffer_size}. "
-        f"Activations grow with the batch: try --batch-size {max(1, batch_size // 2)}; then --precision bf16, a smaller --network, "
+        f"Activations grow with the batch: try --batch-size {max(1, batch_size // 2)}; then --trunk bf16, a smaller --network, "
         f"or a smaller --buffer-size. ({str(error).splitlines()[0][:160]})"
     )
 
