@@ -1,4 +1,4 @@
-"""The tables of GCD in the plane: five seeds of the main settings, three of the ablation.
+"""The tables of GCD: the digits, five seeds of the main settings in the plane, three of the ablation.
 
 python -m experiments.ablate_gcd                              # everything, one after the other, into data/results/
 python -m experiments.ablate_gcd --jobs                       # one line a run: table, setting, seed
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,8 +21,18 @@ from ebmlearn.training.ablate import Table
 from ebmlearn.training.gcd_report import ABLATION, SETTINGS, report_run
 from ebmlearn.training.state import Diverged
 
-TABLES = {"main": (SETTINGS, range(5)), "ablation": (ABLATION, range(3))}
+from .gcd_digits import SETTINGS as DIGITS
+from .gcd_digits import digits_run
+
+TABLES = {"digits": (DIGITS, range(3)), "main": (SETTINGS, range(5)), "ablation": (ABLATION, range(3))}
+FILES = {"digits": "gcd_digits", "main": "gcd_2d", "ablation": "gcd_ablation"}
+KEPT = {
+    "digits": None,
+    "main": {"weighted"},
+    "ablation": {"IPM critic, no entropy, gamma = 1"},
+}  # whose weights, seed 0, are kept
 COMMAND = "python -m experiments.ablate_gcd"
+BRIEF = ("sw", "sir", "auc", "kl", "ess", "gap", "cpu_seconds", "diverged")
 SHOWN = ("sw", "floor", "sw_start", "sir", "auc", "auc_true", "kl", "log_z_grid", "log_z_paths", "ess", "gap", "ll", "ll_true")
 
 
@@ -29,22 +40,25 @@ def jobs() -> list[str]:
     return [f"{table}|{name}|{seed}" for table, (settings, seeds) in TABLES.items() for name in settings for seed in seeds]
 
 
-def one(job: str, out: Path, *, shrink: int = 1) -> None:
-    """One run: its row (`rows/`) and its log every 25 updates (`logs/`)."""
+def run_job(job: str, out: Path, *, shrink: int = 1) -> None:
+    """One run: its row (`rows/`), its log every 25 updates (`logs/`), and for seed 0 of some the weights (`weights/`)."""
     table, name, seed = job.split("|")
     config = TABLES[table][0][name]
     if shrink > 1:
-        from dataclasses import replace
-
         config = replace(config, pretrain_steps=config.pretrain_steps // shrink, steps=config.steps // shrink)
     stem = re.sub(r"[^a-z0-9]+", "-", f"{table} {name} {seed}".lower())
+    kept = KEPT[table]
+    weights = out / "weights" / stem if seed == "0" and (kept is None or name in kept) else None
     log: list[dict[str, object]] = []
+
+    def on_log(step: int, metrics: dict[str, float]) -> None:
+        log.append({"table": table, "setting": name, "seed": seed, "step": step, **metrics})
+
     try:
-        metrics = report_run(
-            config,
-            int(seed),
-            on_log=lambda step, m: log.append({"table": table, "setting": name, "seed": seed, "step": step, **m}),
-        )
+        if table == "digits":
+            metrics = digits_run(config, int(seed), weights=weights)
+        else:
+            metrics = report_run(config, int(seed), on_log=on_log, weights=weights)
     except (Diverged, FloatingPointError, ValueError) as error:
         print(f"{job}: {error}", flush=True)
         metrics = {"diverged": 1.0}
@@ -95,12 +109,8 @@ def gather(source: Path, target: Path) -> None:
             )
             for r in found
         ]
-        stem = target / f"gcd_{'2d' if table == 'main' else 'ablation'}"
-        shown = (
-            ("sw", "sir", "auc", "kl", "ess", "gap", "cpu_seconds", "diverged")
-            if table == "ablation"
-            else (*SHOWN, "cpu_seconds", "diverged")
-        )
+        stem = target / FILES[table]
+        shown = {"main": (*SHOWN, "cpu_seconds", "diverged"), "ablation": BRIEF, "digits": tuple(numbers[0][2])}[table]
         Table(tuple((s, i, {k: m[k] for k in shown if k in m}) for s, i, m in numbers), COMMAND).write(stem)
         Table(tuple(numbers), COMMAND).write(target / f"{stem.name}_all")
         (target / f"{stem.name}_all.md").unlink()
@@ -140,7 +150,7 @@ def main() -> None:
         gather(a.gather, a.target)
     else:
         for job in [a.job] if a.job else jobs():
-            one(job, a.out, shrink=a.shrink)
+            run_job(job, a.out, shrink=a.shrink)
         if not a.job:
             gather(a.out, a.target)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from ..metrics.divergence import kl_on_grid, sliced_wasserstein
 from ..metrics.ood import auroc
 from ..objectives import effective_fraction, path_log_weight
 from ..samplers.diffusion import Backward, DiffusionSampler
-from .game import GcdConfig, build_state
+from .game import GcdConfig, build_state, write_weights
 from .gcd import train_gcd
 from .state import Guard, make_fabric
 
@@ -98,11 +99,14 @@ def report_points(
     }
 
 
-def report_run(config: GcdConfig, seed: int, *, on_log: Any = None, log_every: int = 25) -> dict[str, float]:
+def report_run(
+    config: GcdConfig, seed: int, *, on_log: Any = None, log_every: int = 25, weights: Path | None = None
+) -> dict[str, float]:
     """Train a configuration with a seed in memory and judge it: `report_points`, the start's distance and the CPU seconds.
 
     Args:
         on_log: called with (step, metrics) every `log_every` updates.
+        weights: folder for before (the pretrained sampler), sampler, energy and backward as safetensors.
 
     Raises:
         Diverged: the energies left the finite numbers or passed 1e6.
@@ -126,11 +130,17 @@ def report_run(config: GcdConfig, seed: int, *, on_log: Any = None, log_every: i
         if state.step == config.pretrain_steps:
             pause = time.process_time()
             start = _start(truth, state.trained[0])
+            if weights is not None:
+                weights.mkdir(parents=True, exist_ok=True)
+                write_weights(state.trained[0], weights / "before.safetensors")
             spent = time.process_time() - pause
         if state.step >= total:
             break
     seconds = time.process_time() - began - spent
     sampler, energy, backward = state.trained
+    if weights is not None:
+        for name, module in (("sampler", sampler), ("energy", energy), ("backward", backward)):
+            write_weights(module, weights / f"{name}.safetensors")
     report = report_points(truth, sampler, energy, backward, temperature=config.temperature)
     sigmas = {f"sigma_{k + 1}": s for k, s in enumerate(sampler.log_sigma.exp().tolist()[:5])}
     return {**report, "sw_start": start, "cpu_seconds": seconds, **sigmas}
