@@ -18,7 +18,10 @@ from ebmlearn.samplers import HMC, MALA, Langevin, ParallelTempering, RandomWalk
 from tests.stats import assert_mean
 from tests.test_contracts import ENERGIES, make, points
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+pytestmark = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+    pytest.mark.filterwarnings("ignore:Synchronization debug mode"),
+]
 
 KERNELS = {
     "Langevin": Langevin(step_size=0.01),
