@@ -10,12 +10,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
+import statistics
 import sys
+import time
 from pathlib import Path
 
 import torch
 
-from benchmarks.common import interleaved, matmul_ceiling, table, write
+from benchmarks.common import synchronise, table, write
 from ebmlearn.energies import GaussianBernoulliRBM
 from ebmlearn.samplers import GibbsLangevin, LoopedGibbsLangevin, sample
 from ebmlearn.samplers.sweeps import Sweeps
@@ -30,6 +32,27 @@ def precision(name: str):
         yield
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+def interleaved(ways, repeats: int, clock) -> dict[str, float]:
+    """Median seconds of each way; one warm-up each, then the ways in turn, so that a drifting machine hits all alike."""
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for fn in ways.values():
+        fn()
+    for _ in range(repeats):
+        for name, fn in ways.items():
+            synchronise()
+            begin = clock()
+            fn()
+            synchronise()
+            times[name].append(clock() - begin)
+    return {name: statistics.median(v) for name, v in times.items()}
+
+
+def matmul_ceiling(device: str, dtype: torch.dtype, n: int, clock) -> float:
+    """Measured FLOP/s of an n x n matrix product on random data."""
+    a, b = torch.randn(n, n, device=device, dtype=dtype), torch.randn(n, n, device=device, dtype=dtype)
+    return 2 * n**3 / interleaved({"product": lambda: a @ b}, 10, clock)["product"]
 
 
 def in_precision(name: str, fn):
@@ -90,6 +113,9 @@ def main() -> None:
     parser.add_argument("--released", type=Path)
     parser.add_argument("--out", default="")
     a = parser.parse_args()
+    clock = time.perf_counter if a.device.startswith("cuda") else time.process_time
+    if a.device == "cpu":
+        torch.set_num_threads(1)  # processor seconds of one thread: what a shared machine cannot distort
     d, h, n, k = a.visible, a.hidden, a.batch, a.inner
     gpu = a.device.startswith("cuda")
     cd = a.cd or (100 if gpu else 2)
@@ -101,15 +127,16 @@ def main() -> None:
     g = torch.Generator(a.device).manual_seed(0)
     unit = 2 * n * d * h
     top = {
-        "float32": matmul_ceiling(a.device, torch.float32, 2048),
-        "bfloat16": matmul_ceiling(a.device, torch.bfloat16, 8192 if gpu else 2048),
+        "float32": matmul_ceiling(a.device, torch.float32, 2048, clock),
+        "bfloat16": matmul_ceiling(a.device, torch.bfloat16, 8192 if gpu else 2048, clock),
     }
     with precision("medium" if not gpu else "high"):
-        top["fast float32"] = matmul_ceiling(a.device, torch.float32, 8192 if gpu else 2048)
+        top["fast float32"] = matmul_ceiling(a.device, torch.float32, 8192 if gpu else 2048, clock)
     engines = {p: Sweeps(rbm, kernel, products=p, graph=False, fuse=False) for p in ("float32", "bfloat16")}
     fast = "high" if gpu else "medium"
     sweep = {
         "loop": lambda: sample(rbm, LoopedGibbsLangevin(kernel=kernel), x, 1, generator=g),
+        f"loop ({fast})": in_precision(fast, lambda: sample(rbm, LoopedGibbsLangevin(kernel=kernel), x, 1, generator=g)),
         "kernel": lambda: sample(rbm, kernel, x, 1, generator=g),
         "sweeps, float32": lambda: engines["float32"].positions(x, 1, generator=g),
         f"sweeps, float32 ({fast})": in_precision(fast, lambda: engines["float32"].positions(x, 1, generator=g)),
@@ -120,6 +147,7 @@ def main() -> None:
         sweep["released program"] = extra
     update = {
         "loop, every state": lambda: looped_update(rbm, kernel, x, noise, cd, g),
+        f"loop, every state ({fast})": in_precision(fast, lambda: looped_update(rbm, kernel, x, noise, cd, g)),
         "every state, float32": lambda: fast_update(engines["float32"], x, noise, cd, g, 0),
         "last state, float32": lambda: fast_update(engines["float32"], x, noise, cd, g, None),
         f"last state, float32 ({fast})": in_precision(fast, lambda: fast_update(engines["float32"], x, noise, cd, g, None)),
@@ -134,18 +162,19 @@ def main() -> None:
                     engine, x, noise, cd, g, burn_in
                 )
     body = []
-    for title, ways, products in (
-        (f"One sweep, K = {k}", sweep, {"loop": 1 + k, "released program": 1 + k}),
-        (f"One CD-{cd} update", update, {"loop": cd * (k + 1) + 2 * (cd + 1) + 3}),
-    ):
-        times = interleaved(ways, repeats=a.repeats)
+    for title, ways in ((f"One sweep, K = {k}", sweep), (f"One CD-{cd} update", update)):
+        times = interleaved(ways, a.repeats, clock)
         first = next(iter(times.values()))
         rows = []
         for name, t in times.items():
             if ways is sweep:
-                units = 1 + k + (name == "loop") if name in products else 2
+                units = 1 + k if name.startswith(("loop", "released")) else 2
             else:
-                units = products["loop"] if name.startswith("loop") else 2 * cd + 2 + 3 + (cd if "every" in name else 1)
+                units = (
+                    cd * (k + 1) + 3 * (cd + 1) + 3
+                    if name.startswith("loop")
+                    else 2 * cd + 2 + 3 + (cd if "every" in name else 1)
+                )
             ceiling = top["bfloat16" if "bfloat16" in name else "fast float32" if fast in name else "float32"]
             floor = units * unit / ceiling
             rows.append(
@@ -156,8 +185,9 @@ def main() -> None:
     note = (
         f"{d} x {h}, batch {n}. A product is {unit / 1e9:.2f} GFLOP; the floor is all products at the measured rate of a large one, in GFLOP/s: {ceilings}. "
         f"`{fast}` is `torch.set_float32_matmul_precision({fast!r})`, set for those rows alone. The loop multiplies by W in each of the K inner "
-        "steps, as the algorithm is written; the fast ways draw the K steps as one. Times are medians of wall time, the ways in turn. "
-        "It is a loop of ours, not the released program, that stands beside"
+        "steps, as the algorithm is written; the fast ways draw the K steps as one. Times are medians, the ways in turn. "
+        + ("Times are processor seconds of one thread. " if not gpu else "")
+        + "It is a loop of ours, not the released program, that stands beside"
         + ("." if extra is None else "; the released program has its own row.")
     )
     command = "python -m benchmarks.grbm" + ("" if a.device == "cpu" else f" --device {a.device}")

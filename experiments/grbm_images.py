@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from ebmlearn.metrics.images import class_statistics, extract, frechet_distance
 from ebmlearn.samplers import sample
 from ebmlearn.training.engine import write_png
 from ebmlearn.training.rbm import RBMConfig, build, kernel_of, load_rbm, rbm_preset, run_rbm, samples_from_noise
@@ -61,19 +62,26 @@ def export(rbm, scale, config: RBMConfig, folder: Path, card: dict) -> None:
 
 @torch.no_grad()
 def frechet_rows(sets: dict[str, torch.Tensor], classifier: Path, data: str, device) -> dict[str, float]:
-    """Frechet distance to the test images in the classifier's features, and the classifier's mean top probability, of each set."""
+    """Frechet distance to the test images in the classifier's features, class entropy and confidence of each set, and the floor."""
     from ebmlearn.training.clel_model import load_bytes
     from ebmlearn.training.image_classifier import import_classifier
-    from experiments.clel_images import features, frechet
 
     net = import_classifier(classifier).to(device)
-    train, test = (load_bytes(data, split)[0] for split in ("train", "test"))
-    real = features(net, test, device)
-    out = {"frechet_floor": frechet(features(net, train[: len(test)], device), real)}
+
+    def features(x):
+        return net.features(x.to(device)).float().cpu()
+
+    def logits(x):
+        return net(x.to(device)).float().cpu()
+
+    n = min(len(x) for x in sets.values())
+    train, test = (load_bytes(data, split)[0][:n].float() / 255 for split in ("train", "test"))
+    real = extract(test, features)
+    out = {"frechet_n": float(n), "frechet_floor": frechet_distance(extract(train, features), real)}
     for name, x in sets.items():
-        out[f"frechet_{name}"] = frechet(features(net, x, device), real)
-        top = [net(b.to(device)).float().softmax(-1).amax(-1).mean().item() for b in x.split(1000)]
-        out[f"confidence_{name}"] = sum(top) / len(top)
+        out[f"frechet_{name}"] = frechet_distance(extract(x[:n], features), real)
+        seen = class_statistics(extract(x[:n], logits))
+        out[f"confidence_{name}"], out[f"entropy_{name}"] = seen.confidence, seen.entropy
     return out
 
 

@@ -178,9 +178,9 @@ class LoopedGibbsLangevin:
             x = state.x
             z = energy.sample_z(x, temperature=self.kernel.z_temperature, generator=generator)
             for eta in self.kernel.steps(energy.variance):
-                grad = (x - energy.mean(z)) / energy.variance
+                mean = energy.mean(z)
+                grad = (x - mean) / energy.variance
                 x = x - eta * grad / self.kernel.temperature + (2 * eta).sqrt() * normal_like(x, generator)
-            mean = energy.mean(z)
             e = _pair_energy(energy, x, z, mean)
         return State(x, e, None, Sweep(z, mean)), Info(torch.ones_like(e))
 

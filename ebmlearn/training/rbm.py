@@ -148,6 +148,21 @@ PRESETS: dict[tuple[str, str], RBMConfig] = {
     ),
     ("cifar10", "paper"): replace(PAPER, data="cifar10", steps=EPOCHS * 97, n_hidden=10_000, noise=0.05, min_std=0.0),
 }
+for _name, _hidden in (("mnist", 4096), ("fashion_mnist", 10_000), ("cifar10", 10_000)):
+    PRESETS[_name, "large"] = replace(
+        IMAGES,
+        data=_name,
+        steps=40_000,
+        batch_size=512,
+        n_chains=512,
+        n_hidden=_hidden,
+        sweeps=100,
+        weight_scale=0.01,
+        optimizer="sgd",
+        learning_rate=0.05,
+        clip=10.0,
+        products="bfloat16",
+    )
 for _name in ("gmm2d", "mnist", "fashion_mnist", "cifar10"):
     PRESETS[_name, "released"] = replace(
         PRESETS[_name, "paper"],
@@ -164,7 +179,8 @@ def rbm_preset(data: str, variant: str = "small") -> RBMConfig:
     Args:
         data: a data set's name; an unknown one gets the settings of images.
         variant: "small" (ours, minutes on a CPU), "paper" (the paper's sizes and optimiser at temperature 1; the settings
-            for CIFAR-10 are our own), "released" (with the released program's temperature T = batch size).
+            for CIFAR-10 are our own), "released" (with the released program's temperature T = batch size), "large" (ours at the
+            paper's sizes, for a GPU).
 
     Raises:
         ValueError: another variant; names those there are.
