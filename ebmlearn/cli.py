@@ -184,14 +184,20 @@ def _train(argv: list[str]) -> int:
 def _with_progress(run: Callable[..., Any], config: Any, options: Any, fabric: Any) -> Any:
     from tqdm.auto import tqdm
 
-    total = config.steps + getattr(config, "pretrain_steps", 0)
-    with tqdm(total=total, unit="step", disable=fabric.global_rank > 0, mininterval=0.5) as bar:
+    bars: list[Any] = []  # made at the first report, so that bad input is one line and no bar
 
-        def on_log(step: int, metrics: dict[str, float]) -> None:
-            bar.update(step - bar.n)
-            bar.set_postfix({k: f"{v:.3g}" for k, v in list(metrics.items())[:4]}, refresh=False)
+    def on_log(step: int, metrics: dict[str, float]) -> None:
+        if not bars:
+            total = config.steps + getattr(config, "pretrain_steps", 0)
+            bars.append(tqdm(total=total, unit="step", disable=fabric.global_rank > 0, mininterval=0.5))
+        bars[0].update(step - bars[0].n)
+        bars[0].set_postfix({k: f"{v:.3g}" for k, v in list(metrics.items())[:4]}, refresh=False)
 
+    try:
         return run(config, options, fabric=fabric, on_log=on_log)
+    finally:
+        for bar in bars:
+            bar.close()
 
 
 @dataclass
