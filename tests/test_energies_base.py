@@ -131,6 +131,8 @@ def test_negation_without_a_finite_z_says_so(a, variance):
 def test_negation_of_a_full_covariance_without_finite_z_says_so():
     with pytest.raises(ValueError, match="eigenvalue -"):
         product_of_gaussians(A - 1.5 * B)
+    with pytest.raises(ValueError, match="expected a Sum.*got Gaussian"):
+        product_of_gaussians(A)
     with pytest.raises(ValueError, match="DoubleWell"):
         product_of_gaussians(Gaussian([0.0]) + DoubleWell(1))
 

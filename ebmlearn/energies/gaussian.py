@@ -153,6 +153,8 @@ def product_of_gaussians(total: Sum) -> GaussianProduct:
         Traceback (most recent call last):
         ValueError: this sum of Gaussian energies has no finite Z: ...
     """
+    if not isinstance(total, Sum):
+        raise ValueError(f"expected a Sum, as built by the operators, e.g. 2 * g1 - g2; got {type(total).__name__}")
     terms = list(total.energies)
     for term in terms:
         if not isinstance(term, Gaussian):
