@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from ebmlearn.energies.spherical import FeatureNorm
-from ebmlearn.networks.resnet import baked_twin, energy_resnet
+from ebmlearn.networks.resnet import bake, baked_twin, energy_resnet
 from ebmlearn.samplers import Clamped, Langevin, sample
-from ebmlearn.training.engine import ChainRunner, ema_update, explain_out_of_memory, input_gradient, write_png
+from ebmlearn.training.engine import ChainRunner, ema_update, explain_out_of_memory, input_gradient, prepare_device, write_png
 
 
 def _energy():
@@ -110,3 +110,39 @@ def test_errors():
         explain_out_of_memory(torch.OutOfMemoryError("CUDA out of memory. Tried"), batch_size=64, buffer_size=10, network="base")
     )
     assert "--batch-size 32" in told and "bf16" in told
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("mode", ["graph", "compile"])
+def test_replayed_steps_equal_eager_ones_and_follow_new_weights(mode):
+    prepare_device(torch.device("cuda"))
+    torch.manual_seed(0)
+    f = energy_resnet("tiny", in_channels=1).cuda()
+    for p in f.parameters():
+        if p.ndim == 2:
+            torch.nn.init.kaiming_normal_(p)
+    energy = FeatureNorm(baked_twin(f))
+    kernel = Clamped(kernel=Langevin(step_size=0.01, noise=0.01), low=0.0, high=1.0)
+    eager, fast = ChainRunner(energy, kernel, "eager"), ChainRunner(energy, kernel, mode)
+    x = torch.rand(8, 1, 16, 16, device="cuda")
+    for _ in range(2):
+        a = eager.run(x, 20, generator=torch.Generator("cuda").manual_seed(1))
+        b = fast.run(x, 20, generator=torch.Generator("cuda").manual_seed(1))
+        assert torch.allclose(a, b, atol=1e-4)
+        assert not torch.allclose(a, x, atol=1e-2)
+        with torch.no_grad():
+            for p in f.parameters():
+                p.mul_(1.5)
+        bake(f, energy.f)
+    assert fast.mode == mode  # it was captured, not run eagerly after a warning
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_bf16_gradients_on_a_gpu_are_those_of_float32():
+    prepare_device(torch.device("cuda"))
+    torch.manual_seed(0)
+    f = energy_resnet("small").cuda()
+    x = torch.rand(16, 3, 32, 32, device="cuda")
+    exact = input_gradient(FeatureNorm(baked_twin(f)), x)
+    low = input_gradient(FeatureNorm(baked_twin(f, trunk_dtype=torch.bfloat16)), x)
+    assert torch.cosine_similarity(exact.flatten(), low.flatten(), dim=0) > 0.99
