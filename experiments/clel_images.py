@@ -68,7 +68,7 @@ def main() -> None:
 
     def on_log(step, metrics):
         first.append(step)
-        if len(first) % 10 == 1:
+        if len(first) % 5 == 1:
             print(
                 f"{time.monotonic() - began:6.0f} s  step {step:6d}  " + "  ".join(f"{k} {v:.4g}" for k, v in metrics.items()),
                 flush=True,
