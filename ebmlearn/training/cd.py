@@ -15,6 +15,7 @@ from ..energies.base import Energy
 from ..energies.neural import MLPEnergy, NormEnergy
 from ..objectives import contrastive_divergence, energy_l2, gradient_penalty
 from ..samplers import Clamped, Kernel, Langevin, ReplayBuffer, sample
+from .engine import write_png
 from .state import BatchStream, Metrics, RunOptions, TrainState, bare, ema_of, make_fabric, resume, run
 
 Augment = Callable[[Tensor, torch.Generator | None], Tensor]
@@ -230,10 +231,16 @@ def fresh_samples(
     n: int,
     *,
     generator: torch.Generator,
-    rounds: int = 5,
-    steps: int = 60,
+    rounds: int = 20,
+    steps: int | None = None,
 ) -> Tensor:
-    """Samples from fresh noise: rounds of augmentation (not in the first) and `steps` kernel steps, twice as many in the last."""
+    """Samples from fresh noise, moved as chains are in training: `rounds` of jitter (not in the first) and kernel steps.
+
+    Args:
+        rounds: each gives the chains longer to mix; fewer than about ten leave noise behind on the digits.
+        steps: in a round, twice as many in the last; None is the training's `mcmc_steps`.
+    """
+    steps = config.mcmc_steps if steps is None else steps
     x = uniform_starts(config, event_shape, generator)(n)
     for i in range(rounds):
         if i > 0 and config.augment:
@@ -298,6 +305,11 @@ def run_cd(config: CDConfig, options: RunOptions, *, fabric: Any = None, on_log:
         learning_rate=lambda step: learning_rate_at(step, peak=config.learning_rate, warm_up=config.warm_up, steps=config.steps),
     )
     run(fabric, state, steps, recipe="cd", config=config, total=config.steps, options=options, on_log=on_log)
+    if fabric.global_rank == 0 and len(event_shape) == 3:
+        g = torch.Generator(fabric.device).manual_seed(config.seed)  # its own: looking must not change the run
+        write_png(
+            options.out / "samples.png", fresh_samples(cast(Energy, ema.module), config, event_shape, 60, generator=g), scale=4
+        )
     return state
 
 
