@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -198,3 +199,24 @@ ABLATION: dict[str, GcdConfig] = {
     "IPM critic, no entropy, gamma = 0.05": replace(PLAIN, entropy=False, gamma=0.05, lr_energy=1e-3),
 }
 """The ablation on 8 Gaussians: name -> configuration."""
+
+
+def ablate_gcd(steps: int | None = None) -> dict[str, Callable[[int], dict[str, float]]]:
+    """The ablation on 8 Gaussians as functions of the seed, for `run_ablation`.
+
+    Args:
+        steps: updates of the game and at most as many of the pretraining; default the settings' own.
+    """
+    shown = ("sw", "floor", "sir", "auc", "kl", "log_z_grid", "log_z_paths", "ess", "cpu_seconds")
+
+    def made(config: GcdConfig) -> Callable[[int], dict[str, float]]:
+        if steps is not None:
+            config = replace(config, steps=steps, pretrain_steps=min(steps, config.pretrain_steps))
+
+        def one(seed: int) -> dict[str, float]:
+            report = report_run(config, seed)
+            return {k: report[k] for k in shown}
+
+        return one
+
+    return {name: made(config) for name, config in ABLATION.items()}
