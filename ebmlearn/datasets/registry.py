@@ -90,7 +90,13 @@ REGISTRY: dict[str, Entry] = {
     "svhn": Entry("download", "32x32 colour house numbers, 73257 / 26032, 250 MB", _images("svhn")),
     "celeba": Entry("by hand", "faces, read at 64x64 from your own img_align_celeba.zip", _images("celeba")),
 }
-ALIASES = {"8gaussians": "eight_gaussians", "25gaussians": "twenty_five_gaussians", "2spirals": "two_spirals", "spirals": "two_spirals", "cifar": "cifar10"}
+ALIASES = {
+    "8gaussians": "eight_gaussians",
+    "25gaussians": "twenty_five_gaussians",
+    "2spirals": "two_spirals",
+    "spirals": "two_spirals",
+    "cifar": "cifar10",
+}
 
 
 def names() -> list[str]:
