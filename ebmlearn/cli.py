@@ -55,18 +55,23 @@ ABLATIONS = {
         "where the negatives come from, on eight Gaussians: buffer, data, noise; with and without energy L2",
     ),
     "clel": ("clel_report:clel_settings", "the latent of CLEL on digits: none, SimCLR, BYOL, MAE, supervised, random"),
-    "rbm": ("rbm_report:ablate_rbm", "the Gaussian-Bernoulli RBM on digits"),
+    "grbm": (
+        "rbm_ablation:ablate_rbm",
+        "the Gaussian-Bernoulli RBM in the plane and on digits: clipping, variance, temperature, start, sweeps, sampler",
+    ),
     "gcd": ("gcd_report:ablate_gcd", "generalised contrastive divergence in the plane"),
 }
 
 
 def _settings(name: str, steps: int | None) -> Any:
-    """The settings of an ablation; CLEL's need the digits classifier, which stands above `training`."""
+    """The settings of an ablation; some need the digits classifier, which stands above `training`."""
     make = _get(ABLATIONS[name][0])
-    if name != "clel":
+    if name not in ("clel", "grbm"):
         return make(steps=steps)
     from .pretrained import load_pretrained
 
+    if name == "grbm":
+        return make(steps=steps, classifier=load_pretrained("digits-classifier"))
     base = _get("clel_model:clel_preset")("digits")
     return make(base if steps is None else replace(base, steps=steps), load_pretrained("digits-classifier"))
 
