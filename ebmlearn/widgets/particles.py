@@ -21,7 +21,8 @@ from ..viz import SEQUENTIAL, Extent, grid_values
 from .explorer import choice
 
 FOLDER = Path(__file__).parent
-AHEAD = 2  # frames sent before the browser has drawn them; more would queue up
+AHEAD = 8  # frames sent before the browser says that it has drawn them (it says so every fourth); more would queue up
+SAY_EVERY = 0.25  # seconds between two changes of the words under a moving picture
 PATIENCE = 10.0  # seconds without a drawn frame after which the chain rests (the page was closed or is hidden)
 
 
@@ -114,7 +115,7 @@ class ParticleView(widgets.VBox):
         self._task: asyncio.Task[None] | None = None
         self._chain: Iterator[tuple[State, Info]] | None = None
         self._drawn = 0
-        self._seen = 0.0
+        self._seen = self._said = 0.0
         settings = [*([self._chooser] if self._chooser else []), *self.controls.values()]
         super().__init__([*settings, widgets.HBox([self._toggle, self._one, self._reset]), self.canvas])
         self._new_energy()
@@ -225,9 +226,12 @@ class ParticleView(widgets.VBox):
         if outside:
             words.append(f"{outside} outside the picture")
         text = ", ".join(words) + "."
+        now = time.monotonic()
+        aloud = not self.running or now - self._said > SAY_EVERY
         with self.canvas.hold_sync():
             self.canvas.positions = positions.numpy().tobytes()
-            self.canvas.says = text
+            if aloud:
+                self.canvas.says, self._said = text, now
             if not self.running:
                 self.canvas.describes = f"Map of the energy, dark where it is low, with a dot for each chain. {text}"
             self.canvas.frame += 1
