@@ -14,11 +14,15 @@ from .resources import resource
 
 FOLDER = "data/checkpoints"
 # kind of a card -> the network's class, built from the card's config
-CLASSES = {"conv-classifier": ("ebmlearn.networks.classifier", "ConvClassifier")}
+CLASSES = {
+    "conv-classifier": ("ebmlearn.networks.classifier", "ConvClassifier"),
+    "norm-energy": ("ebmlearn.energies.neural", "NormEnergy"),
+}
 # kind of a card -> a function that reads a whole folder, for models that are more than one network
 READERS = {
     "image-classifier": ("ebmlearn.training.image_classifier", "import_classifier"),
     "clel": ("ebmlearn.training.clel_model", "import_clel"),
+    "gcd": ("ebmlearn.training.gcd_weights", "import_gcd"),
     "mlp-energies": ("ebmlearn.energies.bundle", "import_energies"),
 }
 
