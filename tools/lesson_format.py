@@ -24,13 +24,13 @@ class FormatError(ValueError):
 
 
 def hole(span: str) -> str:
-    """What a student finds where a solution stood: `return ...`, `name = ...` or `...`, by the span's last statement."""
+    """What a student finds where a solution stood: `return ...`, `name = ...`, else `...` (at the top of a cell only a comment)."""
     last = ast.parse(textwrap.dedent(span)).body[-1]
     if isinstance(last, ast.Return):
         return "return ...  # your code"
     if isinstance(last, ast.Assign) and len(last.targets) == 1 and isinstance(last.targets[0], ast.Name):
         return f"{last.targets[0].id} = ...  # your code"
-    return "...  # your code"
+    return "...  # your code" if span[:1].isspace() else "# your code"
 
 
 def split_solution(source: str, where: str) -> tuple[str, str]:

@@ -192,7 +192,8 @@ q.descend.check(descend)
 
 # %% [markdown]
 # ### Open exercise: draw an energy
-# Write an energy whose low ground has a shape that you like (two wells, a cross, your initial) and draw it with `energy_map`. Sums of
+# Write an energy whose low ground has a shape that you like (two wells, a cross, your initial) and draw it:
+# `fig, ax = plt.subplots(); energy_map(my_energy, ax);`. Sums of
 # energies are *and*: try `ring(x) + something(x)`. There is no check; the picture is the check.
 
 
@@ -205,7 +206,11 @@ def my_energy(x):
     ### END SOLUTION
 
 
-# fig, ax = plt.subplots(figsize=(4.5, 3.8)); energy_map(my_energy, ax);
+### BEGIN SOLUTION
+canvas = plt.figure(figsize=(4.5, 3.8)).gca()
+energy_map(my_energy, canvas)
+plt.show()
+### END SOLUTION
 
 # %% [markdown] tags=["solution"]
 # **One answer.** Adding a wall that is zero for $x_1 \ge 0$ and rises steeply for $x_1 < 0$ leaves the right half of the ring: where

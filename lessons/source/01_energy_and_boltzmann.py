@@ -305,7 +305,7 @@ assert abs(y[density.argmax()] - math.exp(-1)) < 0.01
 # ordinary figure, then the same function on sliders.
 
 
-# %% tags=["figure"] alt="Two rows for a double well with tilt 0.3. Left the energy, the right well higher than the left by about 0.6; right the density. At temperature 1 the right well keeps about a third of the mass, at temperature 0.2 only one part in twenty."
+# %% tags=["figure"] alt="Two rows for a double well with tilt 0.3. Left the energy, the right well higher than the left by about 0.6; right the density. At temperature 1 the right well keeps 37 percent of the mass, at temperature 0.2 only 5 percent."
 def draw_wells(axes, temperature=1.0, height=2.0, tilt=0.3):
     u = torch.linspace(-4, 4, 1601)
     energy = FromFunction(lambda v: double_well(v[..., 0], height) + tilt * v[..., 0])
@@ -355,7 +355,6 @@ Explorer(
 # at equal depth: which one wins as $T \to 0$, and by how much?
 
 # %% tags=["exercise"]
-# Your experiment.
 ### BEGIN SOLUTION
 v = torch.linspace(-10, 10, 4001)
 for T in (0.5, 1.0, 2.0):
