@@ -21,8 +21,8 @@ def draw_hidden(a: Tensor, b: Tensor, u: Tensor, scale: float, out: Tensor) -> T
 
 
 def draw_hidden_(a: Tensor, b: Tensor, u: Tensor, scale: float, out: Tensor) -> Tensor:
-    """`draw_hidden` in place, for the eager path: overwrites `a`, writes z into `out`."""
-    p = a.to(b.dtype).add_(b)
+    """`draw_hidden` without new memory, for the eager path: z goes into `out`, and `a` is overwritten where its dtype is b's."""
+    p = a.add_(b) if a.dtype == b.dtype else a + b
     p = p if scale == 1 else p.mul_(scale)
     return torch.lt(u, p.sigmoid_(), out=out)
 
@@ -100,6 +100,7 @@ class Sweeps:
         self.wide = self.low and on_gpu and _has_wide_products(rbm.W.device)
         self.graph = on_gpu if graph is None else graph and on_gpu
         fused = on_gpu if fuse is None else fuse
+        self._memory: dict[tuple[Any, ...], tuple[Tensor, Tensor, Tensor]] = {}
         self._captured: dict[tuple[Any, ...], tuple[Any, Tensor, tuple[Tensor, Gradients]]] = {}
         self._hidden: Callable[..., Tensor] = Fused(draw_hidden) if fused else draw_hidden_
         self._visible: Callable[..., Tensor] = Fused(move_visible) if fused else move_visible
@@ -130,6 +131,15 @@ class Sweeps:
 
     def _zeros(self) -> Gradients:
         return {name: torch.zeros_like(p) for name, p in self.rbm.named_parameters()}
+
+    def _scratch(self, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Memory for z, uniforms and logits, kept between calls (and by a captured graph): fresh pages cost as much as the draws."""
+        key = (len(x), x.dtype, w.dtype)
+        if key not in self._memory:
+            n, h = len(x), self.rbm.n_hidden
+            z, a = (torch.empty(n, h, dtype=w.dtype, device=x.device) for _ in range(2))
+            self._memory[key] = (z, torch.empty(n, h, dtype=x.dtype, device=x.device), a)
+        return self._memory[key]
 
     def _add(self, total: Gradients, x: Tensor, xs: Tensor, low: Tensor, p: Tensor, wz: Tensor, inverse: Tensor) -> None:
         """Add the sums over the batch of dF/dtheta at x: p = p(z = 1 | x), wz = W z for z drawn or z = p."""
@@ -183,13 +193,13 @@ class Sweeps:
         rbm, scale = self.rbm, 1 / self.kernel.z_temperature
         w, inverse = self._cast(rbm.W.detach()), (-rbm.log_var).exp()
         memory, noise = self.kernel.coefficients(rbm.variance)
-        z = torch.empty(len(x), rbm.n_hidden, dtype=w.dtype, device=x.device)
-        u, xi = torch.empty(z.shape, dtype=x.dtype, device=x.device), torch.empty_like(x)
-        total = self._zeros()
+        z, u, logits = self._scratch(x, w)
+        xi = torch.empty_like(x)
+        total = self._zeros() if first <= sweeps else {}
         for t in range(sweeps + (first <= sweeps)):  # the gradient at the last state takes one more look at it
             xs = x * inverse
             low = self._cast(xs)
-            a = self._mm(low, w, wide=False)  # the logits less b
+            a = torch.mm(low, w, out=logits)  # less b
             collect, last = t >= first, t == sweeps
             p = self._probability(a) if collect or self.marginal else None
             if self.marginal or last:
