@@ -212,11 +212,15 @@ FASHION_VIEWS = Augment(crop=0.3, flip=0.5, brightness=0.4, contrast=0.4, colour
 FASHION_CHAINS = Augment(crop=0.6, flip=0.5, brightness=0.2, contrast=0.2)
 DIGITS_VIEWS = Augment(shift=1.2, zoom=0.2, rotation=0.25, gain=(0.6, 1.2), erase=0.5, erase_size=3, noise=0.08)
 DIGITS_CHAINS = Augment(shift=0.7, zoom=0.1, rotation=0.1)
+SPRITE_VIEWS = Augment(shift=0.7, zoom=0.1, rotation=0.1, gain=(0.8, 1.1), noise=0.08, padding="border")
+SPRITE_CHAINS = Augment(noise=0.15)
 AUGMENTS = {
     "simclr": SIMCLR,
     "fashion-views": FASHION_VIEWS,
     "fashion-chains": FASHION_CHAINS,
     "digits-views": DIGITS_VIEWS,
     "digits-chains": DIGITS_CHAINS,
+    "sprite-views": SPRITE_VIEWS,
+    "sprite-chains": SPRITE_CHAINS,
     "none": Augment(),
 }

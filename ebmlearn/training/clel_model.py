@@ -16,6 +16,7 @@ from .. import contrastive
 from ..datasets import images
 from ..datasets.augment import AUGMENTS, Augment
 from ..datasets.digits import LEVELS, digits
+from ..datasets.sprites import sprites
 from ..energies.base import Energy
 from ..energies.spherical import SphericalJoint
 from ..networks.encoder import ConvEncoder, ResNetEncoder
@@ -32,7 +33,7 @@ class ClelConfig:
     """Hyperparameters of CLEL; the defaults are those of the 8x8 digits. `clel_preset` gives those of other data.
 
     Args:
-        data: "digits", "mnist", "fashion_mnist" or "cifar10".
+        data: "digits", "sprites", "mnist", "fashion_mnist" or "cifar10".
         seed: of the parameters, the batch order, the buffer, the augmentation and the chains.
         steps: training iterations.
         batch_size: data images, and chains, an iteration (over all processes).
@@ -132,6 +133,9 @@ _FASHION = replace(
 )
 PRESETS: dict[tuple[str, str], ClelConfig] = {
     ("digits", "default"): ClelConfig(),
+    ("sprites", "default"): replace(
+        ClelConfig(), data="sprites", steps=3000, step_size=0.3, restart_prob=0.02, views="sprite-views", chains="sprite-chains"
+    ),
     ("fashion_mnist", "default"): _FASHION,
     ("fashion_mnist", "tiny"): replace(
         _FASHION, network="tiny", encoder_width=8, project_features=64, batch_size=16, buffer_size=200, mcmc_steps=5
@@ -169,6 +173,9 @@ def load_bytes(data: str, split: str) -> tuple[Tensor, Tensor, int]:
     if data == "digits":
         x, y = digits(split)  # type: ignore[arg-type]
         return (x * (LEVELS - 1)).round().to(torch.uint8), y, LEVELS
+    if data == "sprites":  # class = 3 shape + colour
+        x, shape, colour = sprites(5000 if split == "train" else 1000, generator=torch.Generator().manual_seed(int(split == "test")))
+        return x, 3 * shape + colour, 256
     x, labels = images.load(data, split)  # type: ignore[arg-type]
     return x, torch.zeros(len(x), dtype=torch.long) if labels is None else labels, 256
 
