@@ -287,6 +287,7 @@ def _error(nb):
         (lambda nb: _cell(nb, "check").outputs[0].data.update({"text/plain": "bowl: wrong"}), "should say 'right'"),
         (lambda nb: _cell(nb, "figure").outputs.clear(), "shows no picture"),
         (lambda nb: _cell(nb, "figure").outputs[0].data.update({"text/plain": "<A at 0x7f>"}), "address of an object"),
+        (lambda nb: _cell(nb, "figure").metadata.tags.clear(), "draws, and has no words"),
         (_stderr, "wrote to stderr: a warning"),
         (_error, "raised E: v"),
     ],

@@ -120,6 +120,8 @@ def inspect_outputs(nb: nbformat.NotebookNode, where: str) -> list[str]:
                 bad.append(f"{at} wrote to stderr: {out.text.strip()[:200]}")
             if out.output_type == "execute_result" and "image/png" in out.data:
                 bad.append(f"{at} ends with a figure, which shows it twice: write 'fig = ...' or tag it 'figure'")
+            if "image/png" in out.get("data", {}) and not {"figure", "widget", "exercise"} & set(tags):
+                bad.append(f"{at} draws, and has no words for it: tag it 'figure' and say in alt=\"...\" what is seen")
             if " at 0x" in out.get("text", "") + out.get("data", {}).get("text/plain", ""):
                 bad.append(f"{at} prints the address of an object, which is another on every machine")
             if WIDGET in out.get("data", {}):
