@@ -1,6 +1,7 @@
 """`show` prints a number the same way everywhere; `setup` seeds."""
 
 import matplotlib as mpl
+import matplotlib.colors
 import numpy as np
 import pytest
 import torch
@@ -43,6 +44,6 @@ def test_setup_seeds_and_styles():
             setup(seed=3)
             assert torch.equal(first, torch.randn(3))
             assert torch.get_num_threads() <= 2
-            assert mpl.rcParams["axes.prop_cycle"].by_key()["color"][0].lower() == "#0173b2"
+            assert mpl.colors.to_hex(mpl.rcParams["axes.prop_cycle"].by_key()["color"][0]) == "#0173b2"
         finally:
             torch.set_num_threads(threads)
