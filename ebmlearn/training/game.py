@@ -52,6 +52,7 @@ class GcdConfig:
         ema: decay of the moving averages of sampler, energy and kernel, which all results use; 0 is none.
         hidden_features: widths of the points' networks.
         fourier_features, fourier_scale: of the points' energy; 0 features is a plain MLP.
+        confinement: c of the points' energy f(x) + c |x|²: it must lift what neither data nor sampler ever visit.
         width, multipliers, blocks, energy_width: of the images' UNet and encoder.
     """
 
@@ -85,6 +86,7 @@ class GcdConfig:
     hidden_features: tuple[int, ...] = (128, 128, 128)
     fourier_features: int = 64
     fourier_scale: float = 1.0
+    confinement: float = 0.125
     width: int = 48
     multipliers: tuple[int, ...] = (1, 2, 2)
     blocks: int = 1
@@ -203,7 +205,7 @@ def build_energy(config: GcdConfig, event_shape: tuple[int, ...]) -> Energy:
     net = FourierMLP(
         event_shape[0], 1, hidden_features=config.hidden_features, n_features=config.fourier_features, scale=config.fourier_scale
     )
-    return ConfinedEnergy(net, confinement=1 / 18)
+    return ConfinedEnergy(net, confinement=config.confinement)
 
 
 def build_backward(config: GcdConfig, sampler: DiffusionSampler) -> Backward:

@@ -172,6 +172,7 @@ ABLATION: dict[str, GcdConfig] = {
     "weighted, fixed noising kernel": GcdConfig(backward="forward"),
     "weighted, random-walk kernel": GcdConfig(backward="walk"),
     "weighted, no Fourier features": GcdConfig(fourier_features=0),
+    "weighted, wider bowl": GcdConfig(confinement=1 / 18),
     "weighted, not pretrained": GcdConfig(pretrain_steps=0),
     "weighted, energy first, then frozen": GcdConfig(warm_up=750, freeze_energy_at=750),
     "weighted, T = 3": GcdConfig(sampler_steps=3),
