@@ -293,6 +293,9 @@ def test_library_widgets(notebooks, folder, record_property):
     plain.locator(".noUi-handle").first.press("ArrowRight")
     plain.get_by_text("4 squared is 16").wait_for(timeout=30_000)
 
+    for cell, label in ((explorer, "height"), (particles, "step size")):  # a screen reader hears which slider it is
+        cell.get_by_role("slider", name=label).wait_for(timeout=10_000)
+
     particles.scroll_into_view_if_needed()
     rate = frames_per_second(particles)
     record_property("frames_per_second", round(rate, 1))

@@ -9,12 +9,39 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import anywidget
 import ipywidgets as widgets
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 WIDE = {"description_width": "11em"}
 LAYOUT = {"width": "30em", "max_width": "100%"}
+
+
+class Labels(anywidget.AnyWidget):
+    """Invisible: gives each slider, list and box beside it the words of its label as its name for a screen reader.
+
+    ipywidgets shows the words next to a slider but does not connect the two.
+    """
+
+    _esm = """
+    function render({ el }) {
+      el.style.display = "none";
+      const name = () => el.closest(".ebm-named")?.querySelectorAll(".widget-inline-hbox").forEach((row) => {
+        const words = row.querySelector(".widget-label")?.textContent;
+        if (words) row.querySelectorAll(".noUi-handle").forEach((e) => e.setAttribute("aria-label", words));
+      });
+      const watch = new MutationObserver(name);
+      const wait = requestAnimationFrame(function look() {
+        const box = el.closest(".ebm-named");
+        if (!box) return requestAnimationFrame(look);
+        watch.observe(box, { childList: true, subtree: true });
+        name();
+      });
+      return () => { watch.disconnect(); cancelAnimationFrame(wait); };
+    }
+    export default { render };
+    """
 
 
 def slider(
@@ -135,7 +162,8 @@ class Explorer(widgets.VBox):
         self.text = ""
         self._image = widgets.HTML()
         self._says = widgets.HTML()
-        super().__init__([*self.controls.values(), self._image, self._says])
+        super().__init__([*self.controls.values(), self._image, self._says, Labels()])
+        self.add_class("ebm-named")
         self._show(*picture(draw, self.state, **self._shape))
         for control in self.controls.values():
             control.observe(self._moved, names="value")

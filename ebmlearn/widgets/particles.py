@@ -18,7 +18,7 @@ from torch import Tensor
 from ..functional import EnergyFunction
 from ..samplers import Info, Kernel, State, iterate
 from ..viz import SEQUENTIAL, Extent, grid_values
-from .explorer import choice
+from .explorer import Labels, choice
 
 FOLDER = Path(__file__).parent
 AHEAD = 8  # frames sent before the browser says that it has drawn them (it says so every fourth); more would queue up
@@ -117,7 +117,8 @@ class ParticleView(widgets.VBox):
         self._drawn = 0
         self._seen = self._said = 0.0
         settings = [*([self._chooser] if self._chooser else []), *self.controls.values()]
-        super().__init__([*settings, widgets.HBox([self._toggle, self._one, self._reset]), self.canvas])
+        super().__init__([*settings, widgets.HBox([self._toggle, self._one, self._reset]), self.canvas, Labels()])
+        self.add_class("ebm-named")
         self._new_energy()
         self.reset()
         self._toggle.observe(self._toggled, names="value")
