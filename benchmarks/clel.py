@@ -61,6 +61,21 @@ def forward_flops(net, shape):
     return counter.get_total_flops()
 
 
+def print_profile(title, fn, rows=25):
+    """The kernels of one call of fn, the longest first."""
+    kinds = [torch.profiler.ProfilerActivity.CPU]
+    if torch.cuda.is_available():
+        kinds = [torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=kinds) as found:
+        fn()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+    print(title)
+    events = sorted(found.key_averages(), key=lambda e: -(e.self_device_time_total or e.self_cpu_time_total))
+    for e in events[:rows]:
+        print(f"  {(e.self_device_time_total or e.self_cpu_time_total) / 1e3:9.3f} ms  {e.count:5d} x  {e.key[:110]}")
+
+
 class PlainLoop:
     """The paper's loop, written plainly."""
 
@@ -143,6 +158,7 @@ def main():
     parser.add_argument("--engines", nargs="+", default=["auto"], choices=("auto", "eager", "graph", "compile"))
     parser.add_argument("--precision", default="bf16", choices=("float32", "bf16"))
     parser.add_argument("--out", type=Path, help="write the table here as Markdown")
+    parser.add_argument("--profile", action="store_true", help="also print the kernels that take the time")
     a = parser.parse_args()
     device = torch.device(a.device)
     prepare_device(device)
@@ -199,6 +215,9 @@ def main():
         x = torch.rand(a.batch_size, 3, 32, 32, device=device)
         runner.run(x, 2)
         row(f"ebmlearn, {engine}", whole, seconds_of(lambda: runner.run(x, a.mcmc_steps), 3, device))
+        if a.profile:
+            print_profile(f"20 Langevin steps, {engine}", lambda: runner.run(x, 20))
+            print_profile(f"one iteration, {engine}", lambda: next(steps))
         return whole
 
     times = {engine: measure(engine) for engine in a.engines}

@@ -100,6 +100,29 @@ def test_bf16_trunk_is_close_to_float32():
     assert torch.cosine_similarity(ga.flatten(), gb.flatten(), dim=0) > 0.995
 
 
+def test_the_split_image_keeps_what_bfloat16_rounds_away():
+    """Noise of 1e-3 on a bright image: a bfloat16 image loses most of it, the sum of two keeps it."""
+    torch.manual_seed(0)
+    conv = SpectralConv2d(3, 16, 3, spectral_norm=False)
+    x = 0.9 + 1e-3 * torch.randn(4, 3, 8, 8)
+    flat = torch.full_like(x, 0.9)
+    weight = conv.weight.to(torch.bfloat16).float()
+
+    def response(image):  # of the noise alone, inside the frame, in float32
+        return torch.nn.functional.conv2d(image - flat, weight)
+
+    low = (x - x.bfloat16().float()).bfloat16().float()
+    split, rounded, exact = response(x.bfloat16().float() + low), response(x.bfloat16().float()), response(x)
+    assert (split - exact).norm() / exact.norm() < 0.02 < 0.3 < (rounded - exact).norm() / exact.norm()
+    # and the convolution with the split image is that sum, to bfloat16's rounding of its output
+    y = conv.split_forward(x, torch.bfloat16)
+    assert y.dtype == torch.bfloat16
+    assert torch.allclose(y.float(), conv(x).detach(), rtol=0.02, atol=0.02)
+    (g,) = torch.autograd.grad(conv.split_forward(x.requires_grad_(True), torch.bfloat16).float().square().sum(), x)
+    (h,) = torch.autograd.grad(conv(x).square().sum(), x)
+    assert torch.cosine_similarity(g.flatten(), h.flatten(), dim=0) > 0.999
+
+
 def test_towers_see_averaged_images():
     f = EnergyResNet(in_channels=1, stages=((4, 1), (4, 1)), towers=2, hidden_features=8, out_features=3)
     x = torch.rand(1, 1, 8, 8)

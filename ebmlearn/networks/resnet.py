@@ -65,6 +65,22 @@ class SpectralConv2d(nn.Conv2d):
         bias = None if self.bias is None else self.bias.to(x.dtype)
         return F.conv2d(x, self.effective_weight().to(x.dtype), bias, padding=self.padding)
 
+    def split_forward(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """The convolution in a narrow `dtype` of an image that is wider: x = high + low, two numbers of that dtype.
+
+        bfloat16 near 1 is spaced 2^-8, wider than a sampler's noise of 1e-3; the sum of two carries 16 bits, so nothing
+        of the image is rounded away. Channels are filled up to a multiple of 8, which matrix units want.
+        """
+        high = x.to(dtype)
+        low = (x.detach() - high.detach().to(x.dtype)).to(dtype)  # its gradient in x is zero: high carries it
+        weight = self.effective_weight().to(dtype)
+        n, c, h, w = x.shape
+        fill = -2 * c % 8
+        image = torch.cat([high, low, high.new_zeros(n, fill, h, w)], 1).contiguous(memory_format=torch.channels_last)
+        kernel = torch.cat([weight, weight, weight.new_zeros(weight.shape[0], fill, *weight.shape[2:])], 1)
+        bias = None if self.bias is None else self.bias.to(dtype)
+        return F.conv2d(image, kernel, bias, padding=self.padding)
+
 
 class PreActBlock(nn.Module):
     """x + conv(act(conv(act(x)))), without normalisation; a 1x1 convolution on the skip where the width changes."""
@@ -99,8 +115,8 @@ class Tower(nn.Module):
         self.out_channels = width
 
     def forward(self, x: Tensor, trunk_dtype: torch.dtype | None) -> Tensor:
-        h = self.stem(x)
-        h = self.blocks(h if trunk_dtype is None else h.to(trunk_dtype))
+        h = self.stem(x) if trunk_dtype is None else self.stem.split_forward(x, trunk_dtype)
+        h = self.blocks(h)
         return F.leaky_relu(h, 0.2).to(x.dtype).mean((-2, -1))
 
 
@@ -116,8 +132,8 @@ class EnergyResNet(nn.Module):
         towers: number of scales.
         hidden_features: width of the head's hidden layer.
         out_features: d, the dimension of f(x).
-        trunk_dtype: dtype of everything between the stem and the global average, e.g. torch.bfloat16; None is the input's.
-            Stem and head stay in the input's dtype: bfloat16 near 1 is spaced 2^-8, wider than the sampler's noise.
+        trunk_dtype: dtype of everything up to the global average, e.g. torch.bfloat16; None is the input's. The image
+            enters as the sum of two such numbers (`SpectralConv2d.split_forward`); average and head stay in its own dtype.
 
     References:
         Guiding energy-based models via contrastive latent variables (Lee, Jeong, Park, Shin, 2023), appendix.

@@ -96,10 +96,11 @@ class ChainRunner:
             except RuntimeError as error:
                 if isinstance(error, torch.OutOfMemoryError):
                     raise
+                self.mode = "graph" if compiled else "eager"  # the next best
+                what = "compiled" if compiled else "captured"
                 warnings.warn(
-                    f"the Langevin step could not be captured, it runs eagerly: {str(error).splitlines()[0]}", stacklevel=2
+                    f"the Langevin step could not be {what}; mode {self.mode!r}: {str(error).splitlines()[0]}", stacklevel=2
                 )
-                self.mode = "eager"
                 return self.run(x, steps, generator=generator)
         graph, static_x, static_noise = self._graphs[key]
         static_x.copy_(x)
