@@ -101,6 +101,7 @@ def official(config: RBMConfig, **changes: Any) -> RBMConfig:
         sweeps=10,
         burn_in=0,
         init="paper",
+        init_var=1.0,
         optimizer="sgd",
         learning_rate=0.01,
         clip=10.0,
