@@ -45,9 +45,28 @@ def read_card(name: str) -> dict[str, Any]:
     """
     folder = _folder(name)
     card = json.loads((folder / "card.json").read_text())
-    missing = [k for k in ("kind", "config", "sha256") if k not in card]
+    missing = [k for k in ("kind", "sha256") if k not in card]
     if missing:
         raise WeightsError(f"{folder / 'card.json'} lacks {missing}")
+    return card
+
+
+def verify(name: str) -> dict[str, Any]:
+    """Check the SHA-256 of every file that a checkpoint's card names; return the card.
+
+    Raises:
+        WeightsError: a file is missing or differs.
+    """
+    folder, card = _folder(name), read_card(name)
+    for file, expected in card["sha256"].items():
+        path = folder / file
+        if not path.exists():
+            raise WeightsError(f"{path} is missing; the card in that folder names it")
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        if found != expected:
+            raise WeightsError(
+                f"{path} has SHA-256 {found}; its card says {expected}. It was not loaded; reinstall or fetch it again"
+            )
     return card
 
 
@@ -65,17 +84,10 @@ def load_pretrained(name: str) -> nn.Module:
         >>> load_pretrained("digits-classifier")(torch.rand(3, 1, 8, 8)).shape
         torch.Size([3, 10])
     """
-    folder, card = _folder(name), read_card(name)
-    for file, expected in card["sha256"].items():
-        path = folder / file
-        if not path.exists():
-            raise WeightsError(f"{path} is missing; the card in that folder names it")
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-        if found != expected:
-            raise WeightsError(
-                f"{path} has SHA-256 {found}; its card says {expected}. It was not loaded; reinstall or fetch it again"
-            )
+    folder, card = _folder(name), verify(name)
     kind = card["kind"]
+    if kind in CLASSES and "config" not in card:
+        raise WeightsError(f"{folder / 'card.json'} lacks ['config'], from which the network is built")
     if kind in READERS:
         model = _named(READERS[kind])(folder)
     elif kind in CLASSES:

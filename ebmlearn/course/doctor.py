@@ -149,13 +149,14 @@ def look_at_data() -> list[Finding]:
 
 
 def look_at_weights() -> Finding:
-    """The shipped weights: every hash is verified, one model is run."""
-    from ..pretrained import load_pretrained, pretrained_names
+    """The shipped weights: every hash is verified, the digits classifier is loaded."""
+    from ..pretrained import load_pretrained, pretrained_names, verify
 
     try:
         names = pretrained_names()
         for name in names:
-            load_pretrained(name)
+            verify(name)
+        load_pretrained("digits-classifier")
     except (ValueError, OSError) as error:
         return Finding("weights", "missing", str(error), "reinstall ebmlearn")
     return Finding("weights", "ok", f"{', '.join(names)}: hashes verified")
