@@ -178,7 +178,7 @@ ABLATION: dict[str, GcdConfig] = {
     "weighted, PG, sampler rate 1e-3": GcdConfig(lr_sampler=1e-3, lr_sigma=5e-3),
     "weighted, DP": GcdConfig(update="dp"),
     "plain, DP": replace(PLAIN, update="dp"),
-    "weighted, wider bowl": GcdConfig(confinement=1 / 18),
+    "weighted, narrower bowl": GcdConfig(confinement=1 / 8),
     "weighted, energy first, then frozen": GcdConfig(warm_up=750, freeze_energy_at=750),
     "weighted, no Fourier features": GcdConfig(fourier_features=0),
     "weighted, not pretrained": GcdConfig(pretrain_steps=0),
