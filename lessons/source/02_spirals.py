@@ -205,7 +205,7 @@ ax.set(xlabel="question $x$", ylabel="answer $y$", ylim=(-2.6, 4.8))
 ax.legend(loc="upper center", ncols=2)
 
 # %% [markdown]
-# Descent from many starts finds every right answer, and some local minima that are none (rings): flat spots between arms, where the energy is much
+# Descent from many starts finds every right answer, and some local minima that are none (rings): off the arms, where the energy is much
 # higher. $\arg\min$ means the lowest, so compare the energies of what descent brings home. The network has no such choice: one $x$, one $y$.
 
 # %% [markdown]
