@@ -31,13 +31,17 @@ KEPT = {
     "main": {"weighted"},
     "ablation": {"IPM critic, no entropy, gamma = 1"},
 }  # whose weights, seed 0, are kept
+# settings of the ablation that the main table runs already, with more seeds
+SAME = {"weighted": "weighted (the lesson's)", "plain": "plain"}
 COMMAND = "python -m experiments.ablate_gcd"
 BRIEF = ("sw", "sir", "auc", "kl", "ess", "gap", "cpu_seconds", "diverged")
 SHOWN = ("sw", "floor", "sw_start", "sir", "auc", "auc_true", "kl", "log_z_grid", "log_z_paths", "ess", "gap", "ll", "ll_true")
 
 
 def jobs() -> list[str]:
-    return [f"{table}|{name}|{seed}" for table, (settings, seeds) in TABLES.items() for name in settings for seed in seeds]
+    """Every run, the most important first; what the main table has is not run twice."""
+    whole = [f"{table}|{name}|{seed}" for table, (settings, seeds) in TABLES.items() for name in settings for seed in seeds]
+    return [job for job in whole if not (job.startswith("ablation") and job.split("|")[1] in SAME.values())]
 
 
 def run_job(job: str, out: Path, *, shrink: int = 1) -> None:
@@ -94,6 +98,12 @@ def gather(source: Path, target: Path) -> None:
     files = sorted((source / "rows").glob("*.csv")) or sorted(source.glob("*rows*.csv"))
     rows = read(files)
     logs = read(sorted((source / "logs").glob("*.csv")) or sorted(source.glob("*logs*.csv")))
+    for found in (rows, logs):
+        found += [
+            {**r, "table": "ablation", "setting": SAME[r["setting"]]}
+            for r in found
+            if r["table"] == "main" and r["setting"] in SAME
+        ]
     rows = list({(r["table"], r["setting"], r["seed"]): r for r in rows}.values())
     for table in TABLES:
         found = sorted(

@@ -22,7 +22,12 @@ from ebmlearn.training.gcd import train_gcd
 from ebmlearn.training.state import Guard, make_fabric
 
 DIGITS = gcd_preset("digits")
-SETTINGS: dict[str, GcdConfig] = {"preset": DIGITS, "sampler rate 3e-6": replace(DIGITS, lr_sampler=3e-6)}
+SETTINGS: dict[str, GcdConfig] = {
+    "preset": DIGITS,
+    "sampler rate 3e-6": replace(DIGITS, lr_sampler=3e-6),
+    "sampler rate 3e-6, gamma = 0.1, tau = 1e-3": replace(DIGITS, lr_sampler=3e-6, gamma=0.1, temperature=1e-3),
+    "energy rate 3e-3": replace(DIGITS, lr_energy=3e-3),
+}
 SEEDS = range(3)
 
 

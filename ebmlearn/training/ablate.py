@@ -39,6 +39,8 @@ class Table:
         mean = sum(v) / len(v)
         if len(v) == 1:
             return mean, math.nan
+        if len(set(v)) == 1:  # not the rounding error of the mean
+            return v[0], 0.0
         return mean, math.sqrt(sum((a - mean) ** 2 for a in v) / (len(v) - 1) / len(v))
 
     def markdown(self, *, digits: int = 3) -> str:
