@@ -1,16 +1,14 @@
 """What an update of GCD costs: each way to train the sampler, against T; sampling speed; bytes held for the backward pass.
 
-python -m benchmarks.gcd [--device cuda] [--data 8gaussians] [--out data/results/bench_gcd.md]
-There is no public code of GCD to compare with. The limit is the update's floating point operations over the measured rate of a matrix product.
+python -m benchmarks.gcd [--device cuda] [--data 8gaussians]
+Written to benchmarks/gcd.md (on a CPU, in the plane).
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -18,6 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from ebmlearn.training.game import GcdConfig, build_state, gcd_preset
 from ebmlearn.training.gcd import sampler_losses, train_gcd
 from ebmlearn.training.state import bare, make_fabric
+
+from .common import write
 
 
 def timed(fn, *, device: torch.device, repeat: int) -> float:
@@ -100,22 +100,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="*", default=[3, 5, 10, 20])
     parser.add_argument("--repeat", type=int, default=9)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path)
     a = parser.parse_args()
     torch.set_num_threads(a.threads)
     fabric = make_fabric(accelerator="cuda" if a.device.startswith("cuda") else "cpu")
     device = fabric.device
     peak = ceiling(device, 8192 if device.type == "cuda" else 1024)
-    name = (
-        torch.cuda.get_device_name()
-        if device.type == "cuda"
-        else f"{platform.processor() or platform.machine()}, {a.threads} thread(s)"
-    )
     preset = gcd_preset(a.data)
     table = max(a.steps) if preset.table == 0 else preset.table
     lines = [
-        f"GCD on {a.data}, batch {preset.batch_size}; {name}, torch {torch.__version__}, float32; matrix product {peak / 1e9:.0f} GFLOP/s.",
-        "Times are medians; the sampler's step includes drawing its paths; a path of T steps is T network calls.",
+        f"{a.data}, batch {preset.batch_size}, float32. The limit is the step's floating point operations over the rate of a large matrix "
+        f"product, {peak / 1e9:.0f} GFLOP/s here. Medians; processor seconds of one thread on a CPU, wall seconds on a GPU. The sampler's step "
+        "includes drawing its paths; a path of T steps is T network calls. No public code of GCD exists to compare with.",
         "",
         "| T | sampler's step by | ms | whole update, ms | held for backward, MiB | limit of the step, ms | share of the limit | samples/s |",
         "|---|---|---|---|---|---|---|---|",
@@ -130,14 +125,8 @@ def main() -> None:
                 f"| {limit / m['sampler step']:.2f} | {m['samples']:.0f} |"
             )
             print(lines[-1], flush=True)
-    lines += [
-        "",
-        f"Command: `python -m benchmarks.gcd --data {a.data} --device {a.device}`. No public code of GCD exists to compare with.",
-    ]
-    print("\n".join(lines))
-    if a.out:
-        a.out.parent.mkdir(parents=True, exist_ok=True)
-        a.out.write_text("\n".join(lines) + "\n")
+    stem = "gcd" if device.type == "cpu" and a.data == "8gaussians" else f"gcd_{a.data}_{device.type}"
+    write(stem, "GCD: updates and samples", "\n".join(lines), f"python -m benchmarks.gcd --data {a.data} --device {a.device}")
 
 
 if __name__ == "__main__":
