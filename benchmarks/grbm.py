@@ -134,6 +134,11 @@ def main() -> None:
     }
     with precision("medium" if not gpu else "high"):
         top["fast float32"] = matmul_ceiling(a.device, torch.float32, 8192 if gpu else 2048, clock)
+    exact = x[:64].double() @ rbm.W.double()
+    error = {}
+    for name, cast in (("default", lambda t: t), ("fast", lambda t: t), ("bfloat16", lambda t: t.bfloat16())):
+        with precision(torch.get_float32_matmul_precision() if name != "fast" else "high" if gpu else "medium"), torch.no_grad():
+            error[name] = float(((cast(x[:64]) @ cast(rbm.W)).double() - exact).norm() / exact.norm())
     engines = {p: Sweeps(rbm, kernel, products=p, graph=False, fuse=False) for p in ("float32", "bfloat16")}
     fast = "high" if gpu else "medium"
     sweep = {
@@ -187,7 +192,7 @@ def main() -> None:
     ceilings = ", ".join(f"{name} {v / 1e9:.0f}" for name, v in top.items())
     note = (
         f"{d} x {h}, batch {n}. A product is {unit / 1e9:.2f} GFLOP; the floor is all products at the measured rate of a large one, in GFLOP/s: {ceilings}. "
-        f"`{fast}` is `torch.set_float32_matmul_precision({fast!r})`, set for those rows alone. The loop multiplies by W in each of the K inner "
+        f"`{fast}` is `torch.set_float32_matmul_precision({fast!r})`, set for those rows alone. Relative errors of a product: default {error['default']:.1e}, {fast} {error['fast']:.1e}, bfloat16 {error['bfloat16']:.1e}. The loop multiplies by W in each of the K inner "
         "steps, as the algorithm is written; the fast ways draw the K steps as one. Times are medians, the ways in turn; a sweep is a fifth of five. "
         + ("Times are processor seconds of one thread. " if not gpu else "")
         + "It is a loop of ours, not the released program, that stands beside"
