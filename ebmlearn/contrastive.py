@@ -147,13 +147,19 @@ class SimCLR(Learner):
 class BYOL(Learner):
     """Predict, from one view, what a slow copy of the encoder says of the other; no negatives.
 
+    Nothing in the loss forbids a constant encoder; what keeps it away is batch normalisation, here in the predictor and,
+    by the caller's choice, in the encoder's head.
+
     References:
         Bootstrap your own latent: a new approach to self-supervised learning (Grill et al., 2020).
     """
 
     def __init__(self, encoder: nn.Module, *, out_features: int, hidden_features: int = 128, decay: float = 0.99) -> None:
         super().__init__(encoder)
-        self.predictor = MLP(out_features, out_features, hidden_features=(hidden_features,))
+        hidden = nn.Linear(out_features, hidden_features)
+        self.predictor = nn.Sequential(
+            hidden, nn.BatchNorm1d(hidden_features), nn.SiLU(), nn.Linear(hidden_features, out_features)
+        )
         self.target = copy.deepcopy(encoder).requires_grad_(False)
         self.decay = decay
 

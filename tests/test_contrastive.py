@@ -7,6 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from ebmlearn.contrastive import BYOL, MAE, Fixed, SimCLR, Supervised, byol_loss, clel_guidance, masked_mse, nt_xent, patch_mask
+from ebmlearn.datasets import digits
+from ebmlearn.datasets.augment import DIGITS_VIEWS
+from ebmlearn.networks import MLP
 from ebmlearn.networks.encoder import ConvEncoder
 
 SHAPE = (1, 8, 8)
@@ -50,7 +53,7 @@ def test_guidance_sends_no_gradient_into_the_latent():
 
 def test_byol_targets_get_no_gradient_and_follow_slowly():
     torch.manual_seed(0)
-    learner = BYOL(ConvEncoder(SHAPE), out_features=32, decay=0.9)
+    learner = BYOL(ConvEncoder(SHAPE, batch_norm=True), out_features=32, decay=0.9)
     views = torch.rand(2, 4, *SHAPE)
     loss, z = learner(views[0], views[1], None, None)
     loss.backward()
@@ -64,6 +67,29 @@ def test_byol_targets_get_no_gradient_and_follow_slowly():
     learner.after_step()
     for b, t, p in zip(before, learner.target.parameters(), learner.encoder.parameters(), strict=True):
         assert torch.allclose(t, 0.9 * b + 0.1 * p)
+
+
+def test_byol_without_normalisation_collapses_and_with_it_does_not():
+    """On digits: the mean cosine between different images tends to 1 where nothing normalises."""
+    x = digits("train")[0]
+    found = {}
+    for norm in (False, True):
+        torch.manual_seed(0)
+        g = torch.Generator().manual_seed(0)
+        learner = BYOL(ConvEncoder(SHAPE, batch_norm=norm), out_features=32)
+        if not norm:
+            learner.predictor = MLP(32, 32, hidden_features=(128,))
+        optimizer = torch.optim.Adam([p for p in learner.parameters() if p.requires_grad], lr=1e-3)
+        for _ in range(150):
+            batch = x[torch.randint(len(x), (64,), generator=g)]
+            loss, _ = learner(DIGITS_VIEWS(batch, generator=g), DIGITS_VIEWS(batch, generator=g), None, None)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            learner.after_step()
+        z = F.normalize(learner.eval().embed(x[:300]), dim=-1).detach()
+        found[norm] = float((z @ z.mT).mean())
+    assert 1 - found[False] < 0.3 * (1 - found[True]), found
 
 
 def test_byol_loss_values():

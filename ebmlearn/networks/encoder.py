@@ -73,10 +73,23 @@ class ResNetEncoder(nn.Module):
 
 
 class ConvEncoder(nn.Module):
-    """Three 3 x 3 convolutions (the second of stride 2), SiLU, and a two-layer head; no normalisation, so no batch statistics."""
+    """Three 3 x 3 convolutions (the second of stride 2), SiLU, and a two-layer head.
+
+    Args:
+        image_shape: (C, H, W).
+        width: channels of the first convolution; the others have twice as many.
+        hidden_features, out_features: of the head.
+        batch_norm: normalise the head's hidden layer over the batch; BYOL collapses to a constant without it.
+    """
 
     def __init__(
-        self, image_shape: tuple[int, int, int], *, width: int = 16, hidden_features: int = 128, out_features: int = 32
+        self,
+        image_shape: tuple[int, int, int],
+        *,
+        width: int = 16,
+        hidden_features: int = 128,
+        out_features: int = 32,
+        batch_norm: bool = False,
     ) -> None:
         super().__init__()
         c, h, w = image_shape

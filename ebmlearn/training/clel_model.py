@@ -174,7 +174,9 @@ def load_bytes(data: str, split: str) -> tuple[Tensor, Tensor, int]:
         x, y = digits(split)  # type: ignore[arg-type]
         return (x * (LEVELS - 1)).round().to(torch.uint8), y, LEVELS
     if data == "sprites":  # class = 3 shape + colour
-        x, shape, colour = sprites(5000 if split == "train" else 1000, generator=torch.Generator().manual_seed(int(split == "test")))
+        x, shape, colour = sprites(
+            5000 if split == "train" else 1000, generator=torch.Generator().manual_seed(int(split == "test"))
+        )
         return x, 3 * shape + colour, 256
     x, labels = images.load(data, split)  # type: ignore[arg-type]
     return x, torch.zeros(len(x), dtype=torch.long) if labels is None else labels, 256
@@ -197,7 +199,9 @@ def build_joint(config: ClelConfig, image_shape: tuple[int, int, int]) -> Spheri
 def build_encoder(config: ClelConfig, image_shape: tuple[int, int, int], out_features: int) -> nn.Module:
     """h: the small convolutional encoder for images below 16 pixels, else ResNet-18-like."""
     if image_shape[-1] < 16:
-        return ConvEncoder(image_shape, width=config.encoder_width, out_features=out_features)
+        return ConvEncoder(
+            image_shape, width=config.encoder_width, out_features=out_features, batch_norm=config.encoder == "byol"
+        )
     return ResNetEncoder(
         in_channels=image_shape[0],
         width=config.encoder_width,
