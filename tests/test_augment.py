@@ -5,7 +5,16 @@ import math
 import pytest
 import torch
 
-from ebmlearn.datasets.augment import AUGMENTS, LUMA, SIMCLR, Augment, affine_sample, colour_matrix, dequantise_bytes, random_affine
+from ebmlearn.datasets.augment import (
+    AUGMENTS,
+    LUMA,
+    SIMCLR,
+    Augment,
+    affine_sample,
+    colour_matrix,
+    dequantise_bytes,
+    random_affine,
+)
 
 
 @pytest.mark.parametrize("name", sorted(AUGMENTS))

@@ -138,7 +138,7 @@ def load(name: str, *, split: Split = "train", limit: int | None = None) -> Data
     if path.suffix in {".npz", ".pt"} or len(path.parts) > 1:
         raise DataError(f"no data at {path}: expected an .npz file, a saved tensor (.pt), or a folder of images")
     close = difflib.get_close_matches(key, REGISTRY, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
+    hint = f"; did you mean {close[0]}?" if close else "."
     raise DataError(f"unknown data set {name!r}{hint} Known: {', '.join(names())}; or the path of your own data")
 
 

@@ -4,4 +4,4 @@ from .fourier import FourierFeatures, FourierMLP, StepMLP
 from .mlp import MLP
 from .unet import StepEncoder, UNet
 
-__all__ = ["FourierFeatures", "FourierMLP", "MLP", "StepEncoder", "StepMLP", "UNet"]
+__all__ = ["MLP", "FourierFeatures", "FourierMLP", "StepEncoder", "StepMLP", "UNet"]

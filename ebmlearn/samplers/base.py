@@ -82,15 +82,19 @@ def normal_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
     return torch.randn(x.shape, dtype=x.dtype, device=x.device, generator=generator)
 
 
+class NotFinite(ValueError):
+    """An energy, or its gradient, that is not finite where a chain starts."""
+
+
 def start(energy: EnergyFunction, x: Tensor) -> State:
     """The state of a gradient kernel at x: energy and gradient, checked to be finite."""
     e, g = value_and_grad(energy, x)
     if not bool(torch.isfinite(e).all()):
-        raise ValueError(
+        raise NotFinite(
             f"the energy is not finite at {int((~torch.isfinite(e)).sum())} of {e.numel()} starting points; start where it is"
         )
     if not bool(torch.isfinite(g).all()):
-        raise ValueError("the gradient of the energy is not finite at the start; start elsewhere or smooth the energy")
+        raise NotFinite("the gradient of the energy is not finite at the start; start elsewhere or smooth the energy")
     return State(x.detach(), e, g)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..functional import EnergyFunction, check_values, expand_as, value_and_grad
-from .base import Info, State, check_positive, normal_like, per_event, start
+from .base import Info, NotFinite, State, check_positive, normal_like, per_event, start
 
 Size = float | tuple[float, ...]
 
@@ -154,7 +154,7 @@ class RandomWalk:
             e = energy(x)
         check_values(energy, x, e)
         if not bool(torch.isfinite(e).all()):
-            raise ValueError("the energy is not finite at the start; start where it is")
+            raise NotFinite("the energy is not finite at the start; start where it is")
         return State(x.detach(), e)
 
     def step(self, energy: EnergyFunction, state: State, *, generator: torch.Generator | None = None) -> tuple[State, Info]:

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from ..samplers.base import NotFinite
+
 FORMAT = 1  # raised whenever an old checkpoint can no longer be read
 Metrics = dict[str, Tensor]
 
@@ -254,11 +256,14 @@ class Guard:
         bad = [k for k, v in metrics.items() if v != v or v in (float("inf"), float("-inf"))]
         far = [k for k, v in metrics.items() if k.startswith("e_") and abs(v) > self.bound]
         if bad or far:
-            what = f"{', '.join(bad)} not finite" if bad else f"|{', '.join(far)}| > {self.bound:g}"
-            raise Diverged(
-                f"the run diverged at step {step}: {what}. Last good checkpoint: {self.checkpoint()}. "
-                "Lower the learning rate or the step size, regularise the energy (energy L2, spectral norm), or take more chain steps"
-            )
+            raise self.diverged(step, f"{', '.join(bad)} not finite" if bad else f"|{', '.join(far)}| > {self.bound:g}")
+
+    def diverged(self, step: int, what: str) -> Diverged:
+        """The error for a run that went wrong at `step` because of `what`."""
+        return Diverged(
+            f"the run diverged at step {step}: {what}. Last good checkpoint: {self.checkpoint()}. "
+            "Lower the learning rate or the step size, regularise the energy (energy L2, spectral norm), or take more chain steps"
+        )
 
 
 def make_fabric(*, devices: int = 1, accelerator: str = "cpu", precision: str = "32-true", num_nodes: int = 1) -> Any:
@@ -331,7 +336,10 @@ def run(
     if options.max_minutes is not None and options.max_minutes <= 0:
         raise ValueError(f"expected max_minutes > 0; got {options.max_minutes}")
     while state.step < total:
-        metrics = next(steps)
+        try:
+            metrics = next(steps)
+        except (FloatingPointError, NotFinite) as error:  # between two looks of the guard, in the chains
+            raise guard.diverged(state.step + 1, str(error)) from error
         now = time.monotonic()
         logged = state.step % options.log_every == 0 or state.step == total
         out_of_time = options.max_minutes is not None and now - began > 60 * options.max_minutes
