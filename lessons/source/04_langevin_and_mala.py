@@ -40,7 +40,7 @@ def seed(n):
 # Follow the slope and you end in a minimum. Add the right amount of noise at every step and you wander instead, spending time in every
 # place in proportion to $e^{-E(x)}$. In continuous time this is exact; a computer takes steps of size $\eta$:
 #
-# $$x_{t+1} = x_t - \eta\,\nabla E(x_t) + \sqrt{2\eta}\;\varepsilon_t, \qquad \varepsilon_t \sim \mathcal N(0, I).$$
+# $$x_{t+1} = x_t - \eta\,\nabla E(x_t) + \sqrt{2\eta}\;\xi_t, \qquad \xi_t \sim \mathcal N(0, I).$$
 #
 # This is the **unadjusted Langevin algorithm**, ULA. It needs the gradient of the energy and nothing else: no $Z$, no acceptance, no
 # tuning but $\eta$. From scratch, on an energy with two wells:
@@ -71,15 +71,15 @@ with_ebmlearn = sample(wells, Langevin(step_size=0.05), start, 300, generator=se
 torch.testing.assert_close(by_hand, with_ebmlearn, rtol=1e-3, atol=1e-3)
 show("from scratch and ebmlearn agree", True)
 
-# %% tags=["figure"] alt="Three panels over the same energy with two wells side by side. Left: without noise one path runs down into the nearer right well and stops there, although the left well is lower. Middle: with noise a path from the same start wanders about the right well and crosses to the left one. Right: 600 chains after 300 steps fill both wells, the lower left one with more points."
+# %% tags=["figure"] alt="Three panels over the same energy with two wells side by side. Left: without noise one path runs from its start, a square, down into the nearer right well and stops there, at a star, although the left well is lower. Middle: with noise a path from the same start wanders about both wells. Right: 600 chains after 300 steps fill both wells, the lower left one with more points."
 fig, axes = plt.subplots(1, 3, figsize=(11.0, 3.4), sharey=True)
 one = torch.tensor([[0.3, 2.0]])
 descent = trajectory(wells, Langevin(step_size=0.05, noise=0.0), one, 60)
 walk = trajectory(wells, Langevin(step_size=0.05), one, 250, generator=seed(4))
 for ax in axes:
     energy_map(wells, ax, colorbar=ax is axes[2])
-chain_path(descent.x[:, 0], axes[0])
-chain_path(walk.x[:, 0], axes[1])
+chain_path(torch.cat([one, descent.x[:, 0]]), axes[0])
+chain_path(torch.cat([one, walk.x[:, 0]]), axes[1])
 points(with_ebmlearn, axes[2])
 for ax, title in zip(axes, ("no noise: descent", r"noise $\sqrt{2\eta}$", "600 chains, 300 steps")):
     ax.set_title(title)
@@ -89,7 +89,7 @@ for ax, title in zip(axes, ("no noise: descent", r"noise $\sqrt{2\eta}$", "600 c
 #
 # Take the one energy where everything can be worked out, $E(x) = x^2/2$, so $\nabla E = x$ and the target is $\mathcal N(0, 1)$. One step is
 #
-# $$x' = (1 - \eta)\,x + \sqrt{2\eta}\,\varepsilon .$$
+# $$x' = (1 - \eta)\,x + \sqrt{2\eta}\,\xi .$$
 #
 # Once the chain has settled, $x$ and $x'$ have the same variance $v$, so $v = (1-\eta)^2 v + 2\eta$, and
 #
@@ -111,7 +111,7 @@ for eta in (0.05, 0.5, 1.0):
 # %% [markdown]
 # ## 3 · MALA: pay for exactness with rejections
 #
-# The cure is seventy years old (Metropolis). Treat the Langevin step as a *proposal* $y$ drawn from
+# The cure is seventy years old (Metropolis et al. 1953; Hastings 1970 for proposals that are not symmetric, as here). Treat the Langevin step as a *proposal* $y$ drawn from
 # $q(y \mid x) = \mathcal N(y;\, x - \eta\nabla E(x),\, 2\eta I)$ and accept it with probability $\min(1, e^{r})$,
 #
 # $$r = \underbrace{E(x) - E(y)}_{\log p(y)/p(x)} + \log q(x \mid y) - \log q(y \mid x), \qquad
@@ -121,7 +121,7 @@ for eta in (0.05, 0.5, 1.0):
 # $e^{-E}/Z$ is exactly stationary at *every* step size. $Z$ cancels. On $\mathcal N(0,1)$ the whole expression collapses to
 # $r = -\tfrac{\eta}{4}(y^2 - x^2)$, a formula worth doing by hand once.
 #
-# From scratch, and with the kernel `MALA`; both draw first the proposal, then the decision, so one seed gives one chain:
+# From scratch (`value_and_grad(energy, x)` gives the energies and their gradients), and with the kernel `MALA`; both draw first the proposal, then the decision, so one seed gives one chain:
 
 
 # %% tags=["nbval-check-output"]
@@ -204,7 +204,7 @@ fig, ax = plt.subplots(figsize=(7.0, 3.4))
 ax.plot(etas, accepts, "o-", color=BLUE)
 ax.plot(etas, [j / max(jumps) for j in jumps], "s--", color=ORANGE)
 ax.text(etas[0], 0.88, "acceptance")
-ax.text(etas[0], 0.2, "mean squared jump\n(1 at its best)")
+ax.text(etas[0], 0.38, "mean squared jump\n(1 at its best)")
 ax.axvline(etas[best], color="black", linewidth=0.8, linestyle=":")
 ax.set(xscale="log", xlabel=r"step size $\eta$", ylim=(0, 1.05))
 show("acceptance at the best step", accepts[best], digits=2)
@@ -215,9 +215,9 @@ assert 0.4 < accepts[best] < 0.8
 #
 # What does a chain sample whose noise is not $\sqrt{2\eta}$ but some other $\sigma$? Write the step with $T = \sigma^2/2\eta$:
 #
-# $$x - \eta\nabla E + \sigma\varepsilon \;=\; x - (\eta T)\,\nabla\!\left(\frac{E}{T}\right) + \sqrt{2\,(\eta T)}\;\varepsilon .$$
+# $$x - \eta\nabla E + \sigma\xi \;=\; x - (\eta T)\,\nabla\!\left(\frac{E}{T}\right) + \sqrt{2\,(\eta T)}\;\xi .$$
 #
-# A plain Langevin step of size $\eta T$ on the energy $E/T$. So it samples $e^{-E/T}$, at the **effective temperature** $T = \sigma^2/2\eta$. Published
+# A plain Langevin step of size $\eta T$ on the energy $E/T$. So it samples, up to the bias of its step, $e^{-E/T}$, at the **effective temperature** $T = \sigma^2/2\eta$. Published
 # settings:
 
 # %% tags=["nbval-check-output"]
@@ -259,7 +259,8 @@ for (way, (energy, kernel)), variance in zip(ways.items(), exact):
 #
 # $$\mathbb E\big[\,x \cdot \nabla E(x)\,\big] = \frac{\int x\cdot\nabla E\; e^{-E/T}dx}{\int e^{-E/T}dx} = T\,d .$$
 #
-# So samples and gradients alone tell the temperature, whatever the landscape. Try it on the two wells:
+# So samples and gradients alone tell the temperature, whatever the landscape. (A wrong *share* of the wells it hardly notices: it is
+# a thermometer, no proof of convergence.) Try it on the two wells:
 
 
 # %%
@@ -326,7 +327,7 @@ for ax, (title, case) in zip(axes, cases.items()):
         ax.get_legend().remove()
 
 # %% [markdown]
-# Move one slider at a time with the arrow keys. Which of the four faults does the Metropolis correction repair? Which not?
+# Move one slider at a time with the arrow keys. Which of the three faults does the Metropolis correction repair? Which not?
 
 # %% tags=["widget"]
 Explorer(
@@ -341,7 +342,7 @@ Explorer(
 )
 
 # %% [markdown]
-# The same in the plane, live. Start, then switch the energy, raise the step until ULA leaves the picture, and try MALA at that step.
+# The same in the plane: four stills, then live. Press *Start*, then switch the energy, raise the step until ULA leaves the picture, and try MALA at that step.
 
 # %% tags=["figure"] alt="Four maps of the two-well energy with 300 chains after 1, 10, 50 and 400 steps: they start at the top, run down into both wells, and then spread in them, more of them in the lower left one."
 above = torch.tensor([0.0, 2.5]) + 0.2 * torch.randn(300, 2, generator=seed(15))
@@ -464,7 +465,7 @@ for bug, (a, b) in bugs.items():
     print(f"noise {bug:36s} variance {x.var().item():.4f}, exact {exact:.4f}")
 
 # %% [markdown]
-# The last line is a *convention*, $x - \tfrac{\eta}{2}\nabla E + \sqrt\eta\,\varepsilon$, seen in many papers. It is right; mixing halves of two
+# The last line is a *convention*, $x - \tfrac{\eta}{2}\nabla E + \sqrt\eta\,\xi$, seen in many papers. It is right; mixing halves of two
 # conventions is the bug.
 #
 # **A wrong acceptance ratio.** The residual of the proposal is divided by $4\eta$, twice the *variance* $2\eta$. Someone who takes $\eta$ for a standard
@@ -498,7 +499,8 @@ assert seen["residual over 2 eta²"][0] > 5 and seen["summed over the batch"][1]
 
 # %% [markdown]
 # The second explodes slowly (longer runs give larger numbers), the third is quietly too narrow, the fourth stands still: its variance is
-# that of the start. **An acceptance rate near 0 or 1 is a bug report**; so is a variance that depends on the step size.
+# that of the start. **An acceptance rate near 0 is a bug report**, or a step far too large (near 1: too small); so is a variance
+# that depends on the step size.
 #
 # **Clipped gradients.** Clipping the gradient to norm $c$ is gradient descent's seat belt. For ULA it changes the target: the clipped gradient
 # of $x^2/2$ is that of the **Huber** function, quadratic inside $|x| < c$ and linear outside, so the samples have exponential tails. Inside MALA
@@ -543,7 +545,7 @@ assert on_a_face > 0.05
 # ## 9 · Exercises
 #
 # ### Exercise 1: one step of ULA
-# Return $x - \eta\nabla E(x) + \sqrt{2\eta}\,\varepsilon$ for *any* energy and points of any shape, e.g. `x[*batch, 2]`. Use autograd. The input stays
+# Return $x - \eta\nabla E(x) + \sqrt{2\eta}\,\xi$ for *any* energy and points of any shape, e.g. `x[*batch, 2]`. Use autograd. The input stays
 # as it is, and the result should carry no graph. Stuck? `q.ula_step.hint()`, then `q.ula_step.hint(2)`, then `q.ula_step.solution()`.
 
 
@@ -582,7 +584,7 @@ q.mala_log_ratio.check(mala_log_ratio)
 
 # %% [markdown]
 # ### Exercise 3: what a setting means
-# Return the temperature at which the chain $x - \eta\nabla E + \sigma\varepsilon$ samples.
+# Return the temperature at which the chain $x - \eta\nabla E + \sigma\xi$ samples.
 
 
 # %% tags=["exercise"]
@@ -643,14 +645,14 @@ def steps_to_cross(h, temperature=1.0, n=300, limit=20_000):
 #    - [ ] The energy has learned the data's distribution :: A short run can look right under an energy whose own $e^{-E}/Z$ is far from the data.
 #    - [x] That 50 steps lead to low energy from these starts :: Shares need crossings, which take exponentially longer.
 # 5. You clip gradients at norm 1 in ULA because training explodes. What do you sample now?
-#    - [ ] $e^{-E}/Z$, only more slowly :: True for a smaller step. A clip changes the *direction field*, not the speed: outside it the force is constant.
+#    - [ ] $e^{-E}/Z$, only more slowly :: True for a smaller step, which shrinks force and noise together. A clip weakens the force alone, and only where it is large.
 #    - [x] Another law, with heavier, exponential tails :: The clipped force belongs to another energy: Huber's, for a quadratic.
 #    - [ ] The mode, since steps are smaller :: The noise is not clipped, so the chain spreads *more*.
 
 # %% [markdown]
 # ## Summary
 #
-# - ULA: $x - \eta\nabla E + \sqrt{2\eta}\,\varepsilon$. On $\mathcal N(0,1)$ its variance is $1/(1-\eta/2)$: biased at any step, unstable from 2.
+# - ULA: $x - \eta\nabla E + \sqrt{2\eta}\,\xi$. On $\mathcal N(0,1)$ its variance is $1/(1-\eta/2)$: biased at any step, unstable from 2.
 # - MALA accepts with $\min(1, e^r)$ and is exact at any step; the best step accepts a bit more than half.
 # - Any step and noise sample at $T = \sigma^2/2\eta$; $\mathbb E[x\cdot\nabla E]/d$ measures it from samples.
 # - Short chains show where low energy is, not how much of it. Gradients do not know the weights of modes.
@@ -662,6 +664,7 @@ def steps_to_cross(h, temperature=1.0, n=300, limit=20_000):
 # ## References
 #
 # - N. Metropolis, A. Rosenbluth, M. Rosenbluth, A. Teller, E. Teller, *Equation of state calculations by fast computing machines* (1953).
+# - W. K. Hastings, *Monte Carlo sampling methods using Markov chains and their applications* (1970).
 # - G. O. Roberts, R. L. Tweedie, *Exponential convergence of Langevin distributions and their discrete approximations* (1996).
 # - G. O. Roberts, J. S. Rosenthal, *Optimal scaling of discrete approximations to Langevin diffusions* (1998).
 # - Y. Du, I. Mordatch, *Implicit generation and modeling with energy-based models* (2019).
