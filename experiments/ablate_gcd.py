@@ -105,6 +105,7 @@ def gather(source: Path, target: Path) -> None:
             if r["table"] == "main" and r["setting"] in SAME
         ]
     rows = list({(r["table"], r["setting"], r["seed"]): r for r in rows}.values())
+    logs = list({(r["table"], r["setting"], r["seed"], r["step"]): r for r in logs}.values())
     for table in TABLES:
         found = sorted(
             (r for r in rows if r["table"] == table), key=lambda r: (list(TABLES[table][0]).index(r["setting"]), int(r["seed"]))

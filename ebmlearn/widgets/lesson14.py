@@ -49,18 +49,18 @@ def draw_game(axes: np.ndarray, tau: float, rounds: int, rate: float) -> str:
     p = data_histogram()
     game = play(p, tau=tau, rounds=rounds, rate=rate)
     left, middle, right = axes
-    x = torch.linspace(-3, 3, len(p))
-    left.bar(x, p, width=0.25, color=BLUE, alpha=0.5, label="data $p$")
-    left.step(x, game.sampler[-1], where="mid", color=ORANGE, label=r"sampler $\pi$")
+    x = np.linspace(-3, 3, len(p))
+    left.bar(x, p.numpy(), width=0.25, color=BLUE, alpha=0.5, label="data $p$")
+    left.step(x, game.sampler[-1].numpy(), where="mid", color=ORANGE, label=r"sampler $\pi$")
     left.set(xlabel="$x$", ylabel="mass of a bin")
     left.legend()
     e = game.energy[-1]
-    middle.plot(x, e - e.mean(), color=GREEN, label="energy $E$")
+    middle.plot(x, (e - e.mean()).numpy(), color=GREEN, label="energy $E$")
     truth = -tau * p.log()
-    middle.plot(x, truth - truth.mean(), "k:", label=r"$-\tau \log p$")
+    middle.plot(x, (truth - truth.mean()).numpy(), "k:", label=r"$-\tau \log p$")
     middle.set(xlabel="$x$", ylabel="energy, mean 0")
     middle.legend()
-    right.plot(game.distance, color=ORANGE)
+    right.plot(game.distance.numpy(), color=ORANGE)
     right.set(xlabel="round", ylabel=r"total variation of $\pi$ and $p$", ylim=(0, 1))
     late = game.distance[-max(1, rounds // 4) :]
     state = "has settled" if float(late.max() - late.min()) < 0.02 else "still moves"
