@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import shutil
 import subprocess
 import sys
@@ -142,12 +143,23 @@ def _value_of(argv: Sequence[str], flag: str) -> str | None:
     return None
 
 
+def _without(argv: list[str], flag: str) -> tuple[str | None, list[str]]:
+    """The value of a flag, and the words without it."""
+    for i, a in enumerate(argv):
+        if a == flag and i + 1 < len(argv):
+            return argv[i + 1], argv[:i] + argv[i + 2 :]
+        if a.startswith(flag + "="):
+            return a.partition("=")[2], argv[:i] + argv[i + 1 :]
+    return None, argv
+
+
 def _train(argv: list[str]) -> int:
     known = recipes()
     if not argv or argv[0] in ("-h", "--help"):
         print("usage: ebmlearn train RECIPE --data NAME --out DIR [--max-minutes M] [--resume] [--override NAME ...]\n")
         print("\n".join(f"  {name:10s} {r.about}" for name, r in known.items()))
-        print("\nebmlearn train RECIPE --help lists the recipe's hyperparameters; ebmlearn data lists the data.")
+        print("\n--preset NAME starts from other settings where a recipe has them, e.g. rbm: small, paper, released, large.")
+        print("ebmlearn train RECIPE --help lists the recipe's hyperparameters; ebmlearn data lists the data.")
         return 0 if argv else 2
     name, rest = argv[0], argv[1:]
     if name not in known:
@@ -158,7 +170,13 @@ def _train(argv: list[str]) -> int:
     config_class, preset = _get(recipe.config), _get(recipe.preset)
     default = config_class()
     data = _value_of(rest, "--data") or default.data
-    default = preset(data)  # the settings to start from depend on the data
+    variant, rest = _without(rest, "--preset")
+    if variant is None:
+        default = preset(data)  # the settings to start from depend on the data
+    elif len(inspect.signature(preset).parameters) < 2:
+        raise Problem(f"ebmlearn train {name} has one set of settings for each data set; leave --preset out")
+    else:
+        default = preset(data, variant)
     whole = make_dataclass(
         "Train",
         [

@@ -17,6 +17,7 @@ from ebmlearn.training.rbm import (
     RBMState,
     build,
     check_variances,
+    draw_from,
     kernel_of,
     load_rbm,
     rbm_preset,
@@ -24,6 +25,7 @@ from ebmlearn.training.rbm import (
     samples_from_noise,
     train_rbm,
 )
+from ebmlearn.training.rbm_ablation import ablate_rbm, official, score_plane, train
 from ebmlearn.training.rbm_data import Standardise, flat_data, three_gaussians, warn_unless_standardised
 from ebmlearn.training.rbm_report import density_picture, gaussian_log_likelihood, log_likelihood
 from ebmlearn.training.state import BatchStream, CheckpointError, Diverged, RunOptions, make_fabric
@@ -40,6 +42,7 @@ def state_of(rbm, data, *, lr=0.0, batch=None, chains=None, seed=0):
         generator=torch.Generator().manual_seed(seed),
         batches=BatchStream(data, batch_size=batch or len(data), seed=seed),
         scale=Standardise(torch.zeros(data.shape[1]), torch.ones(data.shape[1])),
+        shape=torch.tensor(data.shape[1:]),
         chains=chains,
     )
 
@@ -167,18 +170,50 @@ def test_resume_is_exact_bit_for_bit(tmp_path):
     assert torch.equal(whole.chains, second.chains)
 
 
-def test_annealed_cd_learns_the_mixture():
-    """Seen -3.96 to -3.98 in five seeds; the truth is -3.94, one Gaussian -5.84."""
-    config = dataclasses.replace(rbm_preset("gmm2d"), steps=1200)
+@pytest.mark.parametrize(("name", "steps", "gap"), [("gmm2d", 1000, 0.15), ("gmm2d_anisotropic", 700, 0.7)])
+def test_annealed_cd_learns_the_mixture(name, steps, gap):
+    """Seen .03 nats below the truth (isotropic) and .3 (anisotropic, full length); one Gaussian is 1.9 and 2.4 below."""
+    config = dataclasses.replace(rbm_preset(name), steps=steps, learning_rate=0.03, sweeps=5)
     state, data, steps = build(config, make_fabric())
     while state.step < config.steps:
         next(steps)
-    result = log_likelihood(state.rbm, state.scale(data.train), state.scale(data.test))
-    exact = result["test"] - float(state.scale.log_det)
-    truth = -three_gaussians()(data.test).mean().item()
-    assert truth == pytest.approx(-3.95, abs=0.05)
-    assert exact > -4.2
-    assert gaussian_log_likelihood(state.scale(data.train), state.scale(data.test)) - float(state.scale.log_det) < -5.7
+    exact = log_likelihood(state.rbm, state.scale(data.train), state.scale(data.test))["test"] - float(state.scale.log_det)
+    truth = -three_gaussians(anisotropic=name != "gmm2d")(data.test).mean().item()
+    assert truth - gap < exact < truth + 0.05
+    one = gaussian_log_likelihood(state.scale(data.train), state.scale(data.test)) - float(state.scale.log_det)
+    assert one < truth - 1.8
+
+
+def test_the_first_variance_decides_between_three_modes_and_one_gaussian():
+    config = dataclasses.replace(official(rbm_preset("gmm2d")), steps=300)
+    state, data, _ = train(config)
+    assert -5.95 < score_plane(state, data)["test LL"] < -5.7  # one Gaussian is at -5.84
+
+
+@pytest.mark.slow
+def test_digits_by_persistent_chains_beat_one_gaussian_and_need_their_clip():
+    """Seen -35.2 after 4000 updates in three seeds; one Gaussian is at -47."""
+    config = dataclasses.replace(rbm_preset("digits"), steps=1500)
+    state, data, clipped = train(config)
+    g = torch.Generator().manual_seed(0)
+    x = [state.scale(data.points(rows, generator=g)) for rows in (data.train, data.test)]
+    result = log_likelihood(state.rbm, *x, sweeps=500, chains=200, generator=g)
+    assert result["ess"] > 20, "the estimate means nothing"
+    assert result["test"] > -43 and gaussian_log_likelihood(*x) < -45
+    assert clipped > 0.5
+    with pytest.raises(Diverged, match="not finite"):
+        train(dataclasses.replace(config, clip=0.0, steps=400))
+    fixed, _, _ = train(dataclasses.replace(config, learn_variance=False, steps=600))
+    assert log_likelihood(fixed.rbm, *x, sweeps=300, chains=200, generator=g)["test"] < result["test"] - 18
+
+
+def test_the_ablation_names_its_settings_and_scores_them():
+    settings = ablate_rbm(steps=30)
+    assert len(settings) >= 20 and {"2-D: annealed CD", "digits: paper's recipe (T = 1)"} <= set(settings)
+    row = settings["2-D: CD from data"](0)
+    assert row["test LL"] < -4 and row["mode KL"] >= 0
+    row = settings["digits: - fixed variance 1"](0)
+    assert row["test LL"] < -60 and 0 <= row["clipped"] <= 1
 
 
 def test_a_run_writes_its_numbers_and_pictures_and_can_be_loaded(tmp_path):
@@ -193,6 +228,8 @@ def test_a_run_writes_its_numbers_and_pictures_and_can_be_loaded(tmp_path):
     assert loaded == config and torch.equal(rbm.W, state.rbm.W) and torch.equal(scale.std, state.scale.std)
     x, mean = samples_from_noise(rbm, config, 7, 3, generator=torch.Generator().manual_seed(0))
     assert x.shape == mean.shape == (7, 64) and not torch.equal(x, mean)
+    drawn = draw_from(tmp_path / "last.ckpt", 5, generator=torch.Generator().manual_seed(0))
+    assert drawn.shape == (5, 1, 8, 8) and 0 <= drawn.min() and drawn.max() <= 1
     with pytest.raises(CheckpointError, match="--resume"):
         run_rbm(config, RunOptions(out=tmp_path))
 

@@ -110,7 +110,7 @@ GMM = RBMConfig(
 GMM_ANISOTROPIC = replace(GMM, data="gmm2d_anisotropic", init_var=0.03, sweeps=20)
 IMAGES = RBMConfig(
     data="mnist",
-    steps=3000,
+    steps=2000,
     n_hidden=500,
     negatives="noise",
     sweeps=20,
@@ -203,6 +203,7 @@ class RBMState(TrainState):
     generator: torch.Generator
     batches: BatchStream
     scale: Standardise
+    shape: Tensor  # of one point before it was flattened
     chains: Tensor | None = field(default=None)
 
 
@@ -388,6 +389,7 @@ def build(config: RBMConfig, fabric: Any) -> tuple[RBMState, FlatData, Iterator[
             world_size=fabric.world_size,
         ),
         scale=scale,
+        shape=torch.tensor(data.shape),
         chains=chains,
     )
     steps = train_rbm(
@@ -448,3 +450,12 @@ def samples_from_noise(
     with torch.no_grad():
         z = rbm.sample_z(x, temperature=engine.kernel.z_temperature, generator=generator)
         return x, rbm.mean(z)
+
+
+def draw_from(path: Path, n: int, *, generator: torch.Generator) -> Tensor:
+    """n samples of a checkpoint's machine, from noise by its own sweeps, in the data's units and shape: `[n, *event]`."""
+    rbm, scale, config = load_rbm(path)
+    shape = read_checkpoint(path, recipe="rbm")["state"]["shape"].tolist()
+    x, _ = samples_from_noise(rbm, config, n, config.sweeps, generator=generator)
+    x = scale.back(x).reshape(n, *shape)
+    return x.clamp(0, 1) if len(shape) == 3 else x

@@ -60,7 +60,7 @@ def score_plane(state: RBMState, data: FlatData) -> dict[str, float]:
 
 
 def score_images(
-    state: RBMState, data: FlatData, config: RBMConfig, *, classifier: Any, ais_sweeps: int = 1000, n: int = 500, long: int = 500
+    state: RBMState, data: FlatData, config: RBMConfig, *, classifier: Any, ais_sweeps: int = 500, n: int = 500, long: int = 200
 ) -> dict[str, float]:
     """AIS log-likelihood, Frechet distance in classifier features and classifier confidence, of matched and of long chains.
 
@@ -115,6 +115,7 @@ def image_variants(base: RBMConfig) -> dict[str, RBMConfig]:
     paper, pcd = official(base), base
     return {
         "paper's recipe (T = 1)": paper,
+        "- last state only, not all": replace(paper, burn_in=None),
         "- no clipping": replace(paper, clip=0.0),
         "- fixed variance 1": replace(paper, learn_variance=False),
         "- T = batch (released scaling)": replace(paper, released_scaling=True, step_size=20.0),
@@ -152,13 +153,13 @@ def ablate_rbm(*, steps: int | None = None, classifier: nn.Module | None = None)
     """Settings for `run_ablation`: the mixture in the plane and the digits.
 
     Args:
-        steps: updates a run; None is 1500 on the mixture and 3000 on the digits.
+        steps: updates a run; None is 1500.
         classifier: of the digits, with `.features`; without it no Frechet distance and no confidence.
     """
     out: dict[str, Setting] = {}
     for name, config in plane_variants(replace(rbm_preset("gmm2d"), steps=steps or 1500)).items():
         out[name] = _plane(config)
-    digits = replace(rbm_preset("digits"), steps=steps or 3000)
+    digits = replace(rbm_preset("digits"), steps=steps or 1500)
     for name, config in image_variants(digits).items():
         out[f"digits: {name}"] = _images(config, classifier)
     if classifier is not None:
@@ -186,7 +187,7 @@ def _images(config: RBMConfig, classifier: Any) -> Setting:
     def scores(state: RBMState, data: FlatData, chosen: RBMConfig, seed: int) -> Mapping[str, float]:
         if classifier is None:
             x = [state.scale(data.points(rows)) for rows in (data.train, data.test)]
-            found = log_likelihood(state.rbm, *x, sweeps=1000, chains=200, generator=torch.Generator().manual_seed(seed))
+            found = log_likelihood(state.rbm, *x, sweeps=500, chains=200, generator=torch.Generator().manual_seed(seed))
             return {"test LL": found["test"], "AIS ess": found["ess"]}
         return score_images(state, data, chosen, classifier=classifier)
 

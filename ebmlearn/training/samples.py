@@ -27,11 +27,9 @@ def _clel(path: Path, n: int, generator: torch.Generator) -> Tensor:
 
 
 def _rbm(path: Path, n: int, generator: torch.Generator) -> Tensor:
-    from .rbm import load_rbm, samples_from_noise
+    from .rbm import draw_from
 
-    rbm, scale, config = load_rbm(path)
-    x, _ = samples_from_noise(rbm, config, n, config.sweeps, generator=generator)
-    return scale.back(x)
+    return draw_from(path, n, generator=generator)
 
 
 def _gcd(path: Path, n: int, generator: torch.Generator) -> Tensor:
