@@ -32,7 +32,7 @@ KEPT = {
     "ablation": {"IPM critic, no entropy, gamma = 1"},
 }  # whose weights, seed 0, are kept
 # settings of the ablation that the main table runs already, with more seeds
-SAME = {"weighted": "weighted (the lesson's)", "plain": "plain"}
+SAME = {"weighted, wide bowl": "weighted", "plain, wide bowl": "plain"}
 COMMAND = "python -m experiments.ablate_gcd"
 BRIEF = ("sw", "sir", "auc", "kl", "ess", "gap", "cpu_seconds", "diverged")
 SHOWN = ("sw", "floor", "sw_start", "sir", "auc", "auc_true", "kl", "log_z_grid", "log_z_paths", "ess", "gap", "ll", "ll_true")
@@ -131,7 +131,7 @@ def gather(source: Path, target: Path) -> None:
         "plain, energy rate 1e-3",
         "plain, energy rate 2e-3",
         "IPM critic, no entropy, gamma = 1",
-        "weighted (the lesson's)",
+        "weighted",
         "plain",
         "weighted, DP",
         "plain, DP",

@@ -86,7 +86,7 @@ class GcdConfig:
     hidden_features: tuple[int, ...] = (128, 128, 128)
     fourier_features: int = 64
     fourier_scale: float = 1.0
-    confinement: float = 1 / 18
+    confinement: float = 1 / 8
     width: int = 48
     multipliers: tuple[int, ...] = (1, 2, 2)
     blocks: int = 1
