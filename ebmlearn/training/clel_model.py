@@ -55,7 +55,7 @@ class ClelConfig:
         decay: after 60 % of the run the learning rate falls linearly to 5 %; False keeps it constant.
         encoder_rate: learning rate of the encoder, Adam's for the small encoder, SGD's with cosine decay for the ResNet.
         ema: decay of the moving averages.
-        trunk: "float32", or "bf16": residual blocks and encoder in bfloat16; images, noise, stem, head, losses in float32.
+        trunk: "float32", or "bf16": convolutions and encoder in bfloat16; images, noise, head, losses in float32.
         engine: how a Langevin step runs: "auto", "eager", "graph" (CUDA graph), "compile".
     """
 
