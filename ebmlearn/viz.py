@@ -213,7 +213,16 @@ def chain_path(
     return ax
 
 
-def points(x: Tensor, ax: Axes, *, color: str = ORANGE, label: str | None = None, size: float = 5.0, marker: str = "o") -> Axes:
+def points(
+    x: Tensor,
+    ax: Axes,
+    *,
+    color: str = ORANGE,
+    label: str | None = None,
+    size: float = 5.0,
+    marker: str = "o",
+    rim: str | None = None,
+) -> Axes:
     """A cloud of points in the plane.
 
     Args:
@@ -223,11 +232,15 @@ def points(x: Tensor, ax: Axes, *, color: str = ORANGE, label: str | None = None
         label: for the legend.
         size: area of a point in points squared.
         marker: matplotlib's marker; give two clouds two markers, so that colour is not the only difference.
+        rim: colour of a thin outline, e.g. "black" for points on light and on dark ground; None draws none.
     """
     if x.ndim != 2 or x.shape[-1] != 2:
         raise ValueError(f"expected points of shape [N, 2]; got {tuple(x.shape)}")
     u, v = x.detach().float().cpu().numpy().T
-    ax.scatter(u, v, s=size, color=color, marker=marker, label=label, linewidths=0 if marker == "o" else 0.7, alpha=0.7)
+    style = (
+        {"edgecolors": rim, "linewidths": 0.4, "alpha": 0.9} if rim else {"linewidths": 0 if marker == "o" else 0.7, "alpha": 0.7}
+    )
+    ax.scatter(u, v, s=size, color=color, marker=marker, label=label, **style)
     return ax
 
 

@@ -74,7 +74,7 @@ right.set(xlim=(-2, 2), ylim=(0, None), xlabel="$x$", ylabel="density $e^{-E(x)}
 
 # %% [markdown]
 # **How fine must the grid be?** Here are the errors of $\log Z$ for grids of 10 to 80 points on $[-3, 3]$. Each doubling does not halve the
-# error, it nearly squares it, until rounding ends the fun. In $d$ dimensions the same grid needs $n^d$ points: 40 points along each
+# error, it squares it and more, until rounding ends the fun. In $d$ dimensions the same grid needs $n^d$ points: 40 points along each
 # axis are 1600 in the plane and $10^{16}$ in ten dimensions. That is why the rest of the course avoids $Z$.
 
 # %%
@@ -140,16 +140,16 @@ def mean_energy(beta, u=x):
     return (torch.softmax(-beta * double_well(u), 0) * double_well(u)).sum()
 
 
-h = 1e-4
+delta = 1e-4
 for beta in (0.25, 1.0, 4.0):
-    slope = (log_z(beta + h) - log_z(beta - h)) / (2 * h)
+    slope = (log_z(beta + delta) - log_z(beta - delta)) / (2 * delta)
     torch.testing.assert_close(-slope, mean_energy(beta), rtol=1e-6, atol=0)
     show(f"beta {beta}: mean energy and minus the slope", [mean_energy(beta), -slope], digits=5)
 
 # %% [markdown]
 # `ebmlearn` writes the temperature as a division: `well / T` is again an energy.
 
-# %% tags=["figure"] alt="Left: densities of the double well at temperatures 0.1, 0.5, 1 and 4. At 0.1 two narrow separate peaks at minus 1 and plus 1, at 4 one broad hill that is nearly flat between the wells. Right: mean energy divided by temperature, against the temperature on a logarithmic scale. It starts at one half, bulges to 0.58 near 0.3, falls to 0.21 near 10 and creeps up towards one quarter."
+# %% tags=["figure"] alt="Left: densities of the double well at temperatures 0.1, 0.5, 1 and 4. At 0.1 two narrow separate peaks at minus 1 and plus 1, at 4 one broad hill with a shallow dip between the wells. Right: mean energy divided by temperature, against the temperature on a logarithmic scale. It starts at one half, bulges to 0.58 near 0.3, falls to 0.21 near 10 and creeps up towards one quarter."
 wide = torch.linspace(-15, 15, 6001)
 temperatures = torch.logspace(-2, 3, 60)
 ratio = [mean_energy(1 / T, wide) / T for T in temperatures]
@@ -167,8 +167,8 @@ right.legend()
 assert abs(ratio[0] - 0.5) < 0.01 and abs(ratio[-1] - 0.25) < 0.02
 
 # %% [markdown]
-# The two grey lines are no accident. If $E(x) = k |x|^m$ in one dimension, then $Z \propto T^{1/m}$, and the identity gives a mean energy
-# of $T/m$, whatever $k$ is. At low temperature each well is a parabola, $m = 2$. At high temperature $h x^4$ outgrows the rest, $m = 4$.
+# The two grey lines are no accident. If $E(x) \propto |x|^m$ in one dimension, then $Z \propto T^{1/m}$, and the identity gives a mean energy
+# of $T/m$, whatever the factor. At low temperature each well is a parabola, $m = 2$. At high temperature $h x^4$ outgrows the rest, $m = 4$.
 #
 # ## 3 · What you may change for free
 #
@@ -244,7 +244,7 @@ for d, hatch in {1: "", 10: "//", 100: "\\\\", 400: ".."}.items():
     ax.hist(r, bins=40, density=True, alpha=0.6, hatch=hatch, edgecolor="white", label=f"d = {d}")
     ax.axvline(math.sqrt(d), color="black", linestyle=":", linewidth=1)
 ax.set(xlabel="distance from the mode (dotted: $\\sqrt{d}$)", ylabel="density", xlim=(0, 23))
-ax.legend()
+ax.legend(loc="upper center", bbox_to_anchor=(0.66, 1.0))
 
 # %% [markdown]
 # This matters each time someone minimises an energy and calls the result a sample. A minimum answers "which one is best?", a sample
@@ -333,7 +333,7 @@ for row, T in zip(axes, (1.0, 0.2)):
     print(draw_wells(row, temperature=T))
 
 # %% [markdown]
-# Try: (1) at $T = 1$ set the tilt to 0.1, then cool. How cold must it be until one well holds 99 %? (2) Set the tilt to 0 and change the
+# Try: (1) at $T = 1$ set the tilt to 0.2, then cool. How cold must it be until one well holds 99 %? (2) Set the tilt to 0 and change the
 # barrier. Does the share of the right well move? (3) Heat to $T = 5$: is the barrier still visible in the density?
 
 # %% tags=["widget"]
@@ -378,8 +378,8 @@ for T in (0.1, 0.01):
 # %% [markdown]
 # ## 8 · What goes wrong, and how you see it
 #
-# **Overflow.** $e^{-E}$ is a fragile number. In float32 it is infinite from $E = -89$ on and zero from $E = 104$ on. The symptom is `nan`
-# or `-inf`, often many lines later. The cure is to stay in logarithms: `logsumexp`, `softmax`.
+# **Overflow.** $e^{-E}$ is a fragile number. In float32 it is infinite from $E = -89$ on and zero from $E = 104$ on. The symptom is `nan`,
+# `inf` or `-inf`, often many lines later. The cure is to stay in logarithms: `logsumexp`, `softmax`.
 
 # %% tags=["nbval-check-output"]
 e = torch.tensor([-200.0, -199.0], dtype=torch.float32)
@@ -390,11 +390,11 @@ show("naive log Z", w.sum().log())
 show("logsumexp", torch.logsumexp(-e, 0))
 
 # %% [markdown]
-# **A grid that misses the mass.** A wrong grid gives no error, only a wrong $Z$. Below, a narrow well at 2.005 falls between the points of a coarse
+# **A grid that misses the mass.** A wrong grid gives no error, only a wrong $Z$. Below, a well of width 0.01 at 2.005 falls between the points of a coarse
 # grid. The symptom: $\log Z$ moves when the grid is refined or widened. So always
 # compute it twice.
 
-# %% tags=["figure"] alt="log Z against the number of grid points, for a narrow well in a wide interval. Below about 400 points the estimate jumps up and down by many units, above 1000 points it lies on the exact line."
+# %% tags=["figure"] alt="log Z against the number of grid points, for a narrow well in a wide interval. Below about 200 points the estimate jumps up and down by many units, from about 500 points on it lies on the exact line."
 sigma = 0.01
 exact_narrow = math.log(sigma * math.sqrt(2 * math.pi))
 counts = torch.unique(torch.logspace(1, 4, 120).round().int())
@@ -428,7 +428,7 @@ assert abs(estimates[-1] - exact_narrow) < 1e-6
 #    - [ ] Yes, $e^{-500}$ is zero in float32 :: The number underflows, but samplers use differences of energies and gradients only.
 # 5. What does $\frac{d\log Z}{d\beta} = -\mathbb E[E]$ say?
 #    - [ ] The mean energy rises when $\beta$ rises :: Its slope in $\beta$ is $-\operatorname{Var}(E) \le 0$: cooling lowers it.
-#    - [x] Mean energies at all temperatures between give the change of $\log Z$ :: Integrate both sides. That is thermodynamic integration, lesson 06.
+#    - [x] The mean energies at all $\beta$ between two values give the change of $\log Z$ from one to the other :: Integrate both sides. That is thermodynamic integration, lesson 06.
 #    - [ ] $Z$ can be had from one mean energy :: One value gives one slope of $\log Z$, not its level.
 
 # %% [markdown]
