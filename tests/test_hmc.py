@@ -11,6 +11,7 @@ from ebmlearn.functional import value_and_grad
 from ebmlearn.samplers import HMC, MALA, State, sample, trajectory
 from ebmlearn.samplers.base import normal_like
 from ebmlearn.samplers.langevin import accept
+from tests.helpers import Counting
 from tests.stats import assert_mean, assert_reversible, assert_stationary, assert_variance
 
 f64 = torch.float64
@@ -66,19 +67,6 @@ def test_images_are_exact_kinetic_energy_sums_every_event_axis():
     boxed = x[:24].reshape(2, 3, 4, 1, 4, 4)
     trace = trajectory(IMAGE, HMC(step_size=0.4, n_leapfrog=3), boxed, 3, generator=gen())
     assert trace.x.shape == (3, *boxed.shape) and trace.accept_prob.shape == (3, 2, 3, 4)
-
-
-class Counting:
-    def __init__(self, energy):
-        self.energy, self.energies, self.gradients = energy, 0, 0
-
-    def __call__(self, x):
-        self.energies += 1
-        return self.energy(x)
-
-    def value_and_grad(self, x):
-        self.gradients += 1
-        return value_and_grad(self.energy, x)
 
 
 @pytest.mark.parametrize("n_leapfrog", [1, 4, 10])

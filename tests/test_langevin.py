@@ -11,6 +11,7 @@ from ebmlearn.functional import expand_as, value_and_grad
 from ebmlearn.samplers import MALA, Clamped, ClippedGradient, Langevin, RandomWalk, State, sample, trajectory
 from ebmlearn.samplers.base import Info, normal_like
 from ebmlearn.samplers.langevin import accept
+from tests.helpers import Counting
 from tests.stats import assert_mean, assert_reversible, assert_stationary, assert_variance
 
 f64 = torch.float64
@@ -298,21 +299,6 @@ def test_a_squared_step_in_the_denominator_has_the_wrong_precision():
     """Denominator 2 eta² in place of 4 eta: log ratio -(1 - 1/eta)(y² - x²), and at eta = 1 variance 2 instead of 1."""
     x = sample(NORMAL, WrongMALA(1.0, "denominator 2 eta²"), NORMAL.sample(20_000, generator=gen()), 30, generator=gen())
     assert_variance(x[:, 0], 2.0)
-
-
-class Counting:
-    """Counts how often the energy, and the energy with its gradient, are asked for."""
-
-    def __init__(self, energy):
-        self.energy, self.energies, self.gradients = energy, 0, 0
-
-    def __call__(self, x):
-        self.energies += 1
-        return self.energy(x)
-
-    def value_and_grad(self, x):
-        self.gradients += 1
-        return value_and_grad(self.energy, x)
 
 
 @pytest.mark.parametrize("kernel", [Langevin(step_size=0.1), MALA(step_size=0.1)])

@@ -15,6 +15,7 @@ from ebmlearn.samplers import Langevin, ReplayBuffer
 from ebmlearn.training.ablate import Table, run_ablation
 from ebmlearn.training.cd import CDConfig, CDState, cd_preset, learning_rate_at, load_cd, run_cd, train_cd
 from ebmlearn.training.state import BatchStream, CheckpointError, Diverged, RunOptions, ema_of, make_fabric, read_checkpoint
+from tests.helpers import same
 
 TINY = CDConfig(data="8gaussians", steps=12, batch_size=32, hidden_features=(8,), out_features=0, step_size=0.01, noise=None, mcmc_steps=3,
                 buffer_size=64, low=-4.0, high=4.0, clamp=False, augment=False, warm_up=0, energy_l2=0.0)  # fmt: skip
@@ -101,18 +102,6 @@ def test_kinds_of_negatives():
         )
     with pytest.raises(ValueError, match="state.buffer"):
         next(train_cd(make_fabric(), s, kernel=Langevin(step_size=0.1), mcmc_steps=2, fresh=lambda n: torch.zeros(n, 2)))
-
-
-def flat(tree):
-    if isinstance(tree, dict):
-        return [v for k in sorted(tree, key=str) for v in flat(tree[k])]
-    if isinstance(tree, (list, tuple)):
-        return [v for t in tree for v in flat(t)]
-    return [tree]
-
-
-def same(a, b):
-    return all(torch.equal(x, y) if isinstance(x, torch.Tensor) else x == y for x, y in zip(flat(a), flat(b), strict=True))
 
 
 def test_resume_is_exact(tmp_path):

@@ -13,21 +13,10 @@ from ebmlearn.metrics.partition import quadrature
 from ebmlearn.training.nce import NCEConfig, nce_preset, run_nce
 from ebmlearn.training.score import ScoreConfig, objective_of, run_score, score_preset
 from ebmlearn.training.state import RunOptions, read_checkpoint
+from tests.helpers import same
 
 SMALL_SCORE = ScoreConfig(data="8gaussians", steps=9, batch_size=32, hidden_features=(8,))
 SMALL_NCE = NCEConfig(data="8gaussians", steps=9, batch_size=32, hidden_features=(8,))
-
-
-def flat(tree):
-    if isinstance(tree, dict):
-        return [v for k in sorted(tree, key=str) for v in flat(tree[k])]
-    if isinstance(tree, (list, tuple)):
-        return [v for t in tree for v in flat(t)]
-    return [tree]
-
-
-def same(a, b):
-    return all(torch.equal(x, y) if isinstance(x, torch.Tensor) else x == y for x, y in zip(flat(a), flat(b), strict=True))
 
 
 @pytest.mark.parametrize("config, go", [(SMALL_SCORE, run_score), (SMALL_NCE, run_nce)])

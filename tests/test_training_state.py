@@ -28,6 +28,7 @@ from ebmlearn.training.state import (
     save_atomic,
     save_checkpoint,
 )
+from tests.helpers import same
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,18 +75,6 @@ def steps_of(state, blow_up_at=None):
         state.step += 1
         value = torch.tensor(float("nan")) if state.step == blow_up_at else loss.detach()
         yield {"loss": value, "e_pos": loss.detach()}
-
-
-def flat(tree):
-    if isinstance(tree, dict):
-        return [v for k in sorted(tree, key=str) for v in flat(tree[k])]
-    if isinstance(tree, (list, tuple)):
-        return [v for t in tree for v in flat(t)]
-    return [tree]
-
-
-def same(a, b):
-    return all(torch.equal(x, y) if isinstance(x, torch.Tensor) else x == y for x, y in zip(flat(a), flat(b), strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -249,8 +238,8 @@ def test_batch_stream_refuses_bad_sizes():
 KILLED = """
 import sys, torch
 from pathlib import Path
-sys.path.insert(0, {here!r})
-import test_training_state as t
+sys.path.insert(0, {root!r})
+import tests.test_training_state as t
 fabric = t.make_fabric()
 s = t.build()
 options = t.RunOptions(out=Path({out!r}), resume=True, log_every=1, checkpoint_minutes=0.0)
@@ -261,7 +250,7 @@ t.run(fabric, s, t.steps_of(s), recipe="toy", config=t.Config(), total=10**9, op
 
 
 def test_kill_at_a_random_moment_leaves_a_whole_checkpoint(tmp_path):
-    code = KILLED.format(here=os.path.dirname(__file__), out=str(tmp_path))
+    code = KILLED.format(root=os.path.dirname(os.path.dirname(__file__)), out=str(tmp_path))
     last = 0
     for pause in (0.3, 0.41):
         process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)

@@ -136,11 +136,13 @@ class Composed(Energy):
         self.joint = joint
         self.event_ndim = joint.event_ndim
         self.weights = tuple(float(w) for _, w in terms)
-        self.latents = [z for z, _ in terms]
+        for i, (z, _) in enumerate(terms):
+            self.register_buffer(f"latent{i}", z)  # moves with the energy
 
     def forward(self, x: Tensor) -> Tensor:
         e, u = self.joint.parts(x)
-        for z, w in zip(self.latents, self.weights, strict=True):
+        for i, w in enumerate(self.weights):
+            z = getattr(self, f"latent{i}")
             e = e - w * F.cosine_similarity(u, z, dim=-1)
         return e
 
