@@ -28,7 +28,7 @@ TABLES = {"digits": (DIGITS, range(3)), "main": (SETTINGS, range(5)), "ablation"
 FILES = {"digits": "gcd_digits", "main": "gcd_2d", "ablation": "gcd_ablation"}
 KEPT = {
     "digits": None,
-    "main": {"weighted"},
+    "main": {"weighted", "weighted, wide bowl"},
     "ablation": {"IPM critic, no entropy, gamma = 1"},
 }  # whose weights, seed 0, are kept
 # settings of the ablation that the main table runs already, with more seeds

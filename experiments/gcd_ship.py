@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from ebmlearn.training.game import GcdConfig, gcd_preset
-from ebmlearn.training.gcd_report import ABLATION
+from ebmlearn.training.gcd_report import ABLATION, SETTINGS
 from ebmlearn.training.gcd_weights import export_gcd
 
 from .gcd_digits import SETTINGS as DIGITS
@@ -84,6 +84,21 @@ def main() -> None:
                     "results": row(a.runs, "main", "weighted", 0),
                 },
                 "two dimensions, one seed; the table over five seeds is data/results/gcd_2d.md.",
+            )
+        wide = found / "main-weighted-wide-bowl-0"
+        if wide.exists():
+            ship(
+                "lesson14-wide",
+                {"energy": wide / "energy.safetensors"},
+                SETTINGS["weighted, wide bowl"],
+                (2,),
+                "The energy of lesson14-8gaussians in a wider bowl, with false wells beyond the data: a failure to look at.",
+                {
+                    "data": "eight Gaussians, 200 000 points drawn from the known density",
+                    "command": 'python -m experiments.ablate_gcd --job "main|weighted, wide bowl|0"',
+                    "results": row(a.runs, "main", "weighted, wide bowl", 0),
+                },
+                "a tenth of its mass lies where there are no data.",
             )
         name = "IPM critic, no entropy, gamma = 1"
         ipm = found / "ablation-ipm-critic-no-entropy-gamma-1-0"
