@@ -58,16 +58,16 @@ def level_is_free(f: Answer) -> None:
 
 
 @problem(
-    "Return the law after k steps: the transition matrix T[n, n] (rows sum to 1: T[i, j] is the probability to go from i to j) and "
+    "Return the law after k steps: the transition matrix M[n, n] (rows sum to 1: M[i, j] is the probability to go from i to j) and "
     "a law p[n] -> the law [n] of a chain that starts from p and takes k steps.",
     hints=[
-        "After one step, the probability of j collects p_i T_ij over all i: from which side does p multiply?",
+        "After one step, the probability of j collects p_i M_ij over all i: from which side does p multiply?",
         "k = 0 changes nothing. Probabilities add up to 1 at every k.",
     ],
 )
-def after_steps(T: Tensor, p: Tensor, k: int) -> Tensor:
+def after_steps(M: Tensor, p: Tensor, k: int) -> Tensor:
     for _ in range(k):
-        p = p @ T
+        p = p @ M
     return p
 
 
@@ -78,21 +78,21 @@ def _chain(n: int) -> Tensor:
 
 @after_steps.property
 def two_states_by_hand(f: Answer) -> None:
-    T = torch.tensor([[0.9, 0.1], [0.4, 0.6]], dtype=torch.float64)
+    M = torch.tensor([[0.9, 0.1], [0.4, 0.6]], dtype=torch.float64)
     p = torch.tensor([1.0, 0.0], dtype=torch.float64)
-    require_close(f(T, p, 0), p, "zero steps change the law")
-    require_close(f(T, p, 1), torch.tensor([0.9, 0.1]), "one step from state 0 is not the first row of T")
-    require_close(f(T, p, 2), torch.tensor([0.85, 0.15]), "two steps from state 0 are wrong")
+    require_close(f(M, p, 0), p, "zero steps change the law")
+    require_close(f(M, p, 1), torch.tensor([0.9, 0.1]), "one step from state 0 is not the first row of M")
+    require_close(f(M, p, 2), torch.tensor([0.85, 0.15]), "two steps from state 0 are wrong")
 
 
 @after_steps.property
 def probabilities_and_limit(f: Answer) -> None:
-    T, p = _chain(5), torch.softmax(torch.randn(5, dtype=torch.float64), 0)
-    q = require_tensor(f(T, p, 3), (5,))
+    M, p = _chain(5), torch.softmax(torch.randn(5, dtype=torch.float64), 0)
+    q = require_tensor(f(M, p, 3), (5,))
     require_close(q.sum(), 1.0, "after three steps the probabilities do not add up to 1")
-    require_close(f(T, p, 7), torch.linalg.matrix_power(T.T, 7) @ p, "seven steps are wrong")
-    far = require_tensor(f(T, p, 400), (5,))
-    require_close(far @ T, far, "after many steps the law is not stationary")
+    require_close(f(M, p, 7), torch.linalg.matrix_power(M.T, 7) @ p, "seven steps are wrong")
+    far = require_tensor(f(M, p, 400), (5,))
+    require_close(far @ M, far, "after many steps the law is not stationary")
 
 
 @problem(

@@ -63,7 +63,7 @@ class CDExplorer(Explorer):
         super().__init__(
             lambda axes, k, scale: draw_cd(axes, round(k), scale),
             {
-                "k": slider(1, 1, 1000, label="steps k", step=0.1, log=True),
+                "k": slider(1, 1, 1000, label="steps k", step=1 / 3, log=True),  # 1, 2, 5, 10, ...: each key press is seen
                 "scale": slider(0.3, 0.05, 3.0, label="proposal width", log=True),
             },
             figsize=(8.6, 3.4),

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
+from IPython.display import Markdown
 
 from ebmlearn import budget
 from ebmlearn.checks import lesson07 as q
@@ -84,6 +85,7 @@ a, b = gradient_both_ways(lambda: theta @ FEATURES, [theta])
 assert (a - b).abs().max() < 1e-10
 show("gradient", a)
 
+# confinement adds 0.1 |x|²: the wall of lesson 01, so that Z is finite
 network = MLPEnergy(1, hidden_features=(16, 16), confinement=0.1).double()
 a, b = gradient_both_ways(lambda: network(POINTS[:, None]), list(network.parameters()))
 assert (a - b).norm() < 1e-10 * a.norm()
@@ -130,18 +132,19 @@ q.surrogate.check(surrogate)
 # %% [markdown]
 # ## 2 · Why a loss near zero says nothing
 #
-# Take $E = k x^2/2$ and data from $\mathcal N(0, 1)$. Everything is known: the model is $\mathcal N(0, 1/k)$, the surrogate's value is $(k-1)/2$, the true
-# loss is $k/2 + \tfrac12\log(2\pi/k)$, and the gradients of both are $(1 - 1/k)/2$.
+# Take $E = \theta x^2/2$ and data from $\mathcal N(0, 1)$. Everything is known: the model is $\mathcal N(0, 1/\theta)$, the surrogate's value is $(\theta-1)/2$, the true
+# loss is $\theta/2 + \tfrac12\log(2\pi/\theta)$, and the gradients of both are $(1 - 1/\theta)/2$.
 
 # %% tags=["nbval-check-output"]
-print("   k   surrogate   -log likelihood   gradient of both")
-for k in (0.25, 1.0, 4.0):
-    value = 0.5 * k * 1.0 - 0.5 * k * (1 / k)
-    kk = torch.tensor(k, dtype=torch.float64, requires_grad=True)
-    nll = 0.5 * kk + 0.5 * torch.log(2 * torch.pi / kk)
-    (grad,) = torch.autograd.grad(nll, kk)
-    assert abs(grad.item() - 0.5 * (1 - 1 / k)) < 1e-12
-    print(f"{k:5.2f}{value:10.3f}{nll.item():14.3f}{grad.item():18.3f}")
+print("theta  surrogate   -log likelihood   gradient of both")
+for value in (0.25, 1.0, 4.0):
+    t = torch.tensor(value, dtype=torch.float64, requires_grad=True)
+    in_data, in_model = 1.0, 1 / value  # mean x²
+    loss = 0.5 * t * in_data - 0.5 * t * in_model
+    nll = 0.5 * t + 0.5 * torch.log(2 * torch.pi / t)
+    (grad,), (grad_nll,) = torch.autograd.grad(loss, t), torch.autograd.grad(nll, t)
+    assert abs(grad.item() - 0.5 * (1 - 1 / value)) < 1e-12 and abs(grad - grad_nll) < 1e-12
+    print(f"{value:5.2f}{loss.item():11.3f}{nll.item():18.3f}{grad.item():19.3f}")
 
 # %% [markdown]
 # The best model has surrogate 0 and so has every flat energy. Too wide a model has a *lower* surrogate (-0.375) than the perfect one. The value
@@ -151,18 +154,18 @@ for k in (0.25, 1.0, 4.0):
 # ## 3 · Contrastive divergence and its bias
 #
 # Samples of $p_\theta$ cost a long chain at each update. **CD-$k$** (Hinton, 2002) starts the chain at the data and takes only $k$ steps. Its law after
-# $k$ steps is not $p_\theta$, so the gradient is biased. On a grid the chain is a matrix $T$ and its law is a vector, so the bias can be seen without noise.
+# $k$ steps is not $p_\theta$, so the gradient is biased. On a grid the chain is a matrix $M$ and its law is a vector, so the bias can be seen without noise.
 #
 # ### Exercise 2: the law after k steps
-# $T_{ij}$ is the probability to go from $i$ to $j$. Return the law of a chain that starts from `p` and takes `k` steps.
+# $M_{ij}$ is the probability to go from $i$ to $j$. Return the law of a chain that starts from `p` and takes `k` steps.
 
 
 # %% tags=["exercise"]
-def after_steps(T, p, k):
-    """T[n, n] with rows that sum to 1, p[n] -> [n]."""
+def after_steps(M, p, k):
+    """M[n, n] with rows that sum to 1, p[n] -> [n]."""
     ### BEGIN SOLUTION
     for _ in range(k):
-        p = p @ T
+        p = p @ M
     return p
     ### END SOLUTION
 
@@ -172,37 +175,37 @@ q.after_steps.check(after_steps)
 
 # %% [markdown]
 # The chain is Metropolis with a Gaussian proposal, as a matrix (`metropolis` in `ebmlearn.widgets.lesson07`, five lines). Its second largest eigenvalue
-# $\lambda_2$ says how fast what remains of the start dies out, so the bias must fall like $\lambda_2^k$: a sharp prediction.
+# $\rho$ says how fast what remains of the start dies out, so for large $k$ the bias must fall like $\rho^k$: a sharp prediction.
 
 # %%
 energies = THETA @ FEATURES
 model = torch.softmax(-energies, 0)
-T = metropolis(energies, scale=0.3)
-assert (T.sum(1) - 1).abs().max() < 1e-12 and (model @ T - model).abs().max() < 1e-14
-lambda_2 = torch.linalg.eigvals(T).real.sort(descending=True).values[1].item()
+M = metropolis(energies, scale=0.3)
+assert (M.sum(1) - 1).abs().max() < 1e-12 and (model @ M - model).abs().max() < 1e-14
+rho = torch.linalg.eigvals(M).real.sort(descending=True).values[1].item()
 
 ks = [1, 2, 5, 10, 20, 50, 100, 200, 300, 400, 500]
 law, done, bias, cosine = data.clone(), 0, [], []
 for k in ks:
     while done < k:
-        law, done = law @ T, done + 1
+        law, done = law @ M, done + 1
     cd = FEATURES @ (data - law)
     bias.append(((cd - exact).norm() / exact.norm()).item())
     cosine.append(torch.cosine_similarity(cd, exact, dim=0).item())
-predicted, seen = lambda_2**100, bias[ks.index(500)] / bias[ks.index(400)]
+predicted, seen = rho**100, bias[ks.index(500)] / bias[ks.index(400)]
 assert abs(seen / predicted - 1) < 0.01
 assert bias == sorted(bias, reverse=True)
 show("relative bias at k = 1, 10, 100", [bias[ks.index(k)] for k in (1, 10, 100)])
 show("cosine with the exact gradient at k = 1", cosine[0])
 show("bias at 500 over bias at 400", seen)
-show("lambda_2 to the power 100", predicted)
+show("rho to the power 100", predicted)
 
-# %% tags=["figure"] alt="Left: data with two bumps, the model, and the law of the chain after 20 steps, which has the model's shape but still nearly the data's shares of the two bumps. Middle: the four components of the gradient; CD-20 is close to the likelihood's, but not equal. Right: the bias against k on a logarithmic axis, first a fast fall, then a straight line with the slope of lambda 2."
+# %% tags=["figure"] alt="Left: data with two bumps, the model, and the law of the chain after 20 steps, which has the model's shape but still nearly the data's shares of the two bumps. Middle: the four components of the gradient; the three large ones of CD-20 have the likelihood's sign and are too small. Right: the bias against k on a logarithmic axis, first a fast fall, then a straight line with the slope of rho to the power k."
 fig, axes = plt.subplots(1, 3, figsize=(12.0, 3.3))
 draw_cd(axes[:2], 20, 0.3)
 axes[2].plot(ks, bias, "o-", label="bias of CD-$k$, relative")
 line = torch.arange(50, 501)
-axes[2].plot(line, bias[-1] * lambda_2 ** (line - 500.0), "--", label=r"slope of $\lambda_2^k$")
+axes[2].plot(line, bias[-1] * rho ** (line - 500.0), "--", label=r"slope of $\rho^k$")
 axes[2].set(yscale="log", xlabel="$k$")
 axes[2].legend()
 
@@ -224,6 +227,8 @@ CDExplorer()
 # buffer**: draw some, move them $k$ steps, write them back *to the slots they were read from*. Now and then one restarts.
 #
 # ### Exercise 3: one turn of the buffer
+# `index, x = buffer.draw(fresh)` reads a batch: `index` says from which slots, `x` are the chains there, a few of them restarted from `fresh`.
+# `move(x)` runs the sampler. `buffer.store(index, x)` writes. Put the three together and return the moved points.
 
 
 # %% tags=["exercise"]
@@ -241,7 +246,7 @@ def persistent_step(buffer, fresh, move):
 q.persistent_step.check(persistent_step)
 
 # %% [markdown]
-# **From scratch**, one update of a network on eight Gaussians is ten lines. **With ebmlearn** the same is `train_cd`, a generator: your `for` loop is
+# **From scratch**, one update of a network on eight Gaussians is a dozen lines. **With ebmlearn** the same is `train_cd`, a generator: your `for` loop is
 # the callback. From the same start both take the same step.
 
 # %%
@@ -250,11 +255,12 @@ kernel = Langevin(step_size=0.01)
 
 
 def new_run(seed=0):
-    """Energy, optimizer, data batches, buffer and generator, as a state of `train_cd`."""
+    """Energy, optimizer, data batches, buffer, generator and an average of the weights: a state of `train_cd`."""
     torch.manual_seed(seed)
     g = torch.Generator().manual_seed(seed)
     x = ring.sample(5000, generator=g).float()
     energy = MLPEnergy(2, hidden_features=(64, 64, 64), confinement=0.05)
+    # no momentum (beta_1 = 0): the samples change with each update, old gradients mislead
     optimizer = torch.optim.Adam(energy.parameters(), lr=5e-3, betas=(0.0, 0.999))
     fresh = lambda n: 8 * torch.rand(n, 2, generator=g) - 4
     buffer = ReplayBuffer(fresh(1000), restart_prob=0.02)
@@ -271,7 +277,7 @@ def new_run(seed=0):
     return state, fresh
 
 
-fabric = make_fabric()
+fabric = make_fabric()  # Lightning Fabric: the same loop runs on a CPU or a GPU
 state, fresh = new_run()
 by_hand = state.energy.module
 (x_pos,) = state.batches.next()
@@ -339,7 +345,8 @@ show("KL of a perfect circle without modes", perfect_circle, digits=2)
 
 # %% [markdown]
 # Where should chains start? The same network trained three ways, 600 updates of 20 steps, three seeds
-# (`python experiments/lesson07_landscapes.py`; all numbers of this section and the next are in its table):
+# (`python experiments/lesson07_landscapes.py`; the numbers below and in the next section are its table; slopes $|\nabla E|$ and heights are
+# those over the square $[-4, 4]^2$):
 
 # %%
 table = Table.read(
@@ -357,6 +364,7 @@ def print_rows(*names):
 
 
 print_rows("chains from noise", "chains from data", "buffer")
+show("KL with the buffer, seed by seed", table.values("buffer", "KL"), digits=2)
 
 # %% [markdown]
 # Chains **from noise** do not arrive in 20 steps, so the energy is bent until they do: steep, with a bad KL (section 7 shows what it is good
@@ -377,7 +385,7 @@ print_rows("chains from noise", "chains from data", "buffer")
 # %%
 print_rows("buffer", "energy L2 0.1", "gradient penalty 0.1", "spectral norm")
 
-# %% tags=["figure"] alt="Four learned energies on eight Gaussians with one colour scale from the minimum up: without a regulariser a steep ring-shaped valley round a high hill, with energy L2 and the gradient penalty shallower ones, with spectral norm a nearly flat bowl. Below, the energies along a line through the centre: the hill and the outer walls get lower and less steep in the same order."
+# %% tags=["figure"] alt="Four learned energies on eight Gaussians with one colour scale from the minimum up: without a regulariser a steep ring-shaped valley round a high hill, with energy L2 and the gradient penalty shallower ones, with spectral norm a nearly flat bowl. Below, the energies along a line through the centre: in the same order the hill gets lower, until with spectral norm there is none, and the outer walls less steep."
 landscapes = load_pretrained("lesson07-landscapes")
 NAMES = ("buffer", "energy-L2-0_1", "gradient-penalty-0_1", "spectral-norm")
 TITLES = ("none", "energy L2", "gradient penalty", "spectral norm")
@@ -414,7 +422,7 @@ with tempfile.TemporaryDirectory() as folder:
 show("updates done", live.step)
 
 # %% [markdown]
-# Now samples of the finished energy, from fresh uniform noise: five rounds of 60 Langevin steps (the last 120), with a small random shift, zoom and rotation
+# Now samples of the finished energy, from fresh uniform noise: twenty rounds of 30 Langevin steps (60 in the last), with a small random shift, zoom and rotation
 # between rounds that helps chains to mix, as in training. The step is 0.1 and the noise 0.01, a temperature of $0.01^2 / (2 \cdot 0.1) = 5 \cdot 10^{-4}$: not
 # the Boltzmann distribution of $E$ but a cold one, which is part of the recipe and has to be said.
 
@@ -438,6 +446,8 @@ samples = {
     "the same, clamped": blurred.clamp(0, 1),
     "uniform noise": torch.rand(N_IMAGES, 1, 8, 8),
 }
+outside = (blurred != blurred.clamp(0, 1)).float().mean()
+show("share of the Gaussian's pixels outside [0, 1]", outside, digits=2)
 
 # %% tags=["figure"] alt="Four rows of sixteen images. First row: digits from the test set. Second: samples of the energy, readable digits with rough strokes. Third: samples of one Gaussian, blurred blobs of which a few resemble digits. Fourth: noise."
 rows = {"test data": x_test, **{k: v for k, v in samples.items() if k != "one full Gaussian"}}
@@ -449,7 +459,7 @@ for ax, (name, images) in zip(axes, rows.items()):
 # %% [markdown]
 # How good are they? Two metrics, always with a floor, the value of 500 held-out digits:
 #
-# - **pixel energy distance**, a distance between two sets of vectors, 0 when they have one law;
+# - **pixel energy distance**, a distance between two sets of vectors, 0 when they have one law (our estimate is unbiased, so it may then fall a little below 0);
 # - **Frechet distance** between Gaussians fitted to the *features* of a digits classifier (99 % right on the test set), and from the same classifier the **class
 #   entropy** (of the average prediction: $\log 10 = 2.30$ when all ten classes appear equally) and its mean confidence.
 
@@ -481,11 +491,15 @@ assert ours.entropy > 2.0
 # **In pixels the Gaussian wins.** It has the data's means and covariances by construction, and in 64 dimensions the energy distance sees little else. Digits
 # are what lies beyond covariances. **In features** of a network that knows digits the order turns round. Two cautions:
 #
-# - Unclamped, the Gaussian comes close even there. A sixth of its pixels lie outside $[0, 1]$, so its samples are no images; clamped into images it falls far behind.
+# - Unclamped, the Gaussian comes close even there. About a sixth of its pixels lie outside $[0, 1]$, so its samples are no images; clamped into images it falls far behind.
 #   The Frechet distance fits Gaussians itself and is kind to them. Look at the pictures, and at more than one column.
-# - The floor is not zero, since 500 images give a rough covariance: a perfect model would score the floor. From one sampler seed to the next our own value
-#   moves by several units. Do not rank models by less; `python -m experiments.digits_cd --seeds 0 1 2` gives the table over seeds, with the buffer's chains.
-#
+# - The floor is not zero, since 500 images give a rough covariance: a perfect model would score the floor. One run is one draw, so do not
+#   rank models by it. The next cell shows the table over training seeds and sampler seeds, with standard errors, precision and recall, and the buffer's chains.
+
+# %%
+Markdown(resource("data/results/digits_cd.md").read_text().split("\n", 1)[1])
+
+# %% [markdown]
 # ## 7 · What goes wrong, and how you see it
 #
 # **Good samples, wrong density.** Take the model of section 4 whose chains always started from noise and ran 20 steps. Sample it exactly so, and then for much longer.
@@ -520,7 +534,7 @@ for ax, n in zip(axes, (20, CHAIN)):
 
 # %% [markdown]
 # After exactly as many steps as in training these samples are at the floor: one could not ask for better. The density behind them is wrong, as its KL in section 4
-# says, and a long chain shows it. The energy has learned to *steer* chains from noise to the data in 20 steps. That is a fine generator. It is no model of the
+# says, and a long chain shows it (the model trained on chains from the data drifts about a tenth as far). The energy has learned to *steer* chains from noise to the data in 20 steps. That is a fine generator. It is no model of the
 # density: do not read its energies as $-\log p$. The remedy is a look at long chains, started at the data too.
 #
 # **The sign.** The commonest bug of all: `e_neg.mean() - e_pos.mean()`. Data go up, samples go down, chains run after the samples. Look at the two
@@ -587,7 +601,7 @@ def my_config():
 #    - [x] The gradient formula holds the samples fixed :: $\mathbb E_{p_\theta}[\partial_\theta E_\theta(x)]$ differentiates $E_\theta$ at given points; the sampler's dependence on $\theta$ is not part of it.
 #    - [ ] Otherwise the sampler's noise is differentiated :: The noise does not depend on $\theta$; the drift does.
 # 3. In the exact experiment CD-20 is biased mostly because
-#    - [x] chains started at the data keep the data's shares of the two bumps :: The slow mode $\lambda_2$ is mass moving between wells.
+#    - [x] chains started at the data keep the data's shares of the two bumps :: The slowest part of the chain, the one with eigenvalue $\rho$, is mass moving between wells.
 #    - [ ] Metropolis rejects too much :: Rejections are part of the exact chain, which has the right stationary law.
 #    - [ ] twenty steps do not move a chain at all :: Within each bump twenty steps are plenty.
 # 4. You shrink all slopes with a strong gradient penalty. What do you pay?
@@ -604,7 +618,7 @@ def my_config():
 #
 # - $\partial_\theta L = \mathbb E_{\text{data}}[\partial_\theta E] - \mathbb E_{p_\theta}[\partial_\theta E]$, exact to rounding where $Z$ is known.
 # - The surrogate has this gradient and a meaningless value. Watch samples, gaps, distances with a floor, exact divergences where you can.
-# - CD-$k$ is biased by $\lambda_2^k$: shapes first, shares between modes last. Buffers carry chains on.
+# - The bias of CD-$k$ falls like $\rho^k$, with $\rho$ the chain's second eigenvalue: shapes first, shares between modes last. Buffers carry chains on.
 # - Penalties trade fit for smoothness; measure both.
 # - Good short-run samples do not make a good density.
 #
