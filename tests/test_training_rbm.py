@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import math
+import warnings
 
 import pytest
 import torch
 
+from ebmlearn.cli import main
 from ebmlearn.energies import GaussianBernoulliRBM
 from ebmlearn.metrics import quadrature
 from ebmlearn.samplers import AnnealedPath, GibbsLangevin, MemoryGibbs
@@ -321,3 +323,14 @@ def test_constant_data_end_in_a_named_collapse():
     with pytest.raises(Diverged, match="variance collapse.*dimension 1.*add noise"):
         for _ in range(200):
             next(steps)
+
+
+def test_the_command_line_takes_a_preset(tmp_path, capsys):
+    words = ["train", "rbm", "--data", "gmm2d", "--steps", "3", "--n-hidden", "4", "--learn-variance", "--out"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the paper's mixture is not standardised
+        assert main([*words, str(tmp_path / "a"), "--preset", "paper"]) == 0
+    config = load_rbm(tmp_path / "a" / "last.ckpt")[2]
+    assert (config.n_hidden, config.learning_rate, config.init, config.sweeps) == (4, 0.01, "paper", 100)
+    assert main([*words, str(tmp_path / "b"), "--preset", "huge"]) == 2
+    assert "no variant 'huge'" in capsys.readouterr().err
