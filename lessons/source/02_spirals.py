@@ -39,7 +39,8 @@ from ebmlearn.widgets.lesson02 import (
 setup(seed=0)
 STEPS = budget(1000, smoke=30)  # training steps of the energies that are trained here
 STEPS_NET = budget(800, smoke=250)  # of the feed-forward network
-STARTS = budget(200, smoke=50)  # points that descend
+STARTS = budget(200, smoke=50)  # points that descend on the golf course
+DESCENT = budget(300, smoke=50)  # steps that they take on the shipped energies
 
 # %% [markdown]
 # ## 1 · One question, several answers
@@ -82,7 +83,7 @@ by_hand = infer_by_descent(spiral, 0.0, starts, 100, 0.005)
 
 # %% [markdown]
 # **With ebmlearn.** A pair has two arguments, so it is a *joint energy*; `.given(x)` holds the question fixed and leaves an energy of
-# $y$ alone. Descent is Langevin without noise.
+# $y$ alone. (`EnumeratedJoint` also wants the list of questions; these 40 are asked in section 2.) Descent is Langevin without noise.
 
 # %%
 questions = torch.linspace(-2.2, 1.6, 40)[:, None]
@@ -94,9 +95,11 @@ assert all((found - y).abs().min() < 0.05 for y in right_answers)
 
 # %% tags=["figure"] alt="Left: the exact energy of the spiral, dark along its arms, with a vertical line at x = 0. Right: the energy along that line, three wells; 61 starts have slid into them, next to the three right answers, which are marked by dashed lines."
 fig, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.8))
-energy_map(spiral, left, contours=0)
+energy_map(spiral, left, contours=0, colorbar=False)
 left.axvline(0, color="white", linestyle="--")
-left.set(xlabel="question $x$", ylabel="answer $y$", title="$F(x, y) = -\\log p(x, y)$")
+left.set(
+    xlabel="question $x$", ylabel="answer $y$", title="$F(x, y) = -\\log p(x, y)$, dark is low"
+)
 line = torch.linspace(-3, 3, 400)
 right.plot(line, joint.given(torch.tensor([0.0]))(line[:, None]))
 right.plot(found, joint.given(torch.tensor([0.0]))(found[:, None]), "o")
@@ -128,20 +131,20 @@ q.infer.check(infer)
 # ## 2 · What a feed-forward network answers
 #
 # Train a network $f(x)$ to minimise $(f(x) - y)^2$ on the same pairs. The minimiser over all functions is the **conditional mean**
-# $\mathbb E[y \mid x]$, whatever the network. With several right answers the mean lies *between* them, where no data are.
+# $\mathbb E[y \mid x]$, whatever the network. With several right answers the mean lies *between* them, as a rule where no data are.
 #
-# For two equally likely answers $\pm m$, each with noise $\sigma$, everything is exact. The best answer under squared error is $0$. The energy is
+# For two equally likely answers $\pm a$, each with noise $\sigma$, everything is exact. The best answer under squared error is $0$. The energy is
 #
-# $$F(y) = -\log\tfrac12\big[\mathcal N(y; m, \sigma^2) + \mathcal N(y; -m, \sigma^2)\big],$$
+# $$F(y) = -\log\tfrac12\big[\mathcal N(y; a, \sigma^2) + \mathcal N(y; -a, \sigma^2)\big],$$
 #
-# and its minima solve $y = m \tanh(m y / \sigma^2)$: two of them when $m > \sigma$, and then $0$ is a local *maximum* of $F$, the worst answer
-# between the two. When $m \le \sigma$ they merge into one at $0$: two answers closer than the noise are one answer.
+# and its minima solve $y = a \tanh(a y / \sigma^2)$: two of them when $a > \sigma$, and then $0$ is a local *maximum* of $F$, the worst answer
+# between the two. When $a \le \sigma$ they merge into one at $0$: two answers closer than the noise are one answer.
 
 # %% tags=["nbval-check-output"]
-m, sigma = 1.0, 0.5
+a, sigma = 1.0, 0.5
 wells = FromFunction(
     lambda y: (
-        -torch.logsumexp(-((y - torch.tensor([m, -m]).to(y)) ** 2) / (2 * sigma**2), -1)
+        -torch.logsumexp(-((y - torch.tensor([a, -a]).to(y)) ** 2) / (2 * sigma**2), -1)
         + math.log(2 * sigma * math.sqrt(2 * math.pi))
     )
 )
@@ -149,10 +152,10 @@ grid = torch.linspace(-3, 3, 600_001, dtype=torch.float64)[:, None]
 y_hat = grid[wells(grid).argmin()].abs().item()
 fixed_point = 1.0
 for _ in range(200):
-    fixed_point = m * math.tanh(m * fixed_point / sigma**2)
+    fixed_point = a * math.tanh(a * fixed_point / sigma**2)
 assert abs(y_hat - fixed_point) < 1e-4
 show("argmin F, an answer", y_hat)
-show("the fixed point m tanh(m y / sigma^2)", fixed_point)
+show("the fixed point a tanh(a y / sigma^2)", fixed_point)
 show("min F, an energy", wells(grid).min())
 show("F at the mean answer, 0", wells(torch.zeros(1, 1, dtype=torch.float64))[0])
 
@@ -189,7 +192,7 @@ show(
     "network against the nearest right answer, median distance", torch.stack(gap).median(), digits=2
 )
 
-# %% tags=["figure"] alt="The spiral's data as dots. The feed-forward network's curve and the exact conditional mean run close together, for the most part through the empty middle between the arms. The answers found by descending the energy, crosses, lie on all arms; a few rings, where descent ended at high energy, lie off the arms."
+# %% tags=["figure"] alt="The spiral's data as dots. The feed-forward network's curve and the exact conditional mean run close together: on the upper arm at the left, by chance along the inner arm around x = 0, and through the empty space between the arms from x = 0.5 on. The answers found by descending the energy, crosses, lie on all arms; a few rings, where descent ended at high energy, lie off the arms."
 y0 = torch.linspace(-2.6, 2.6, 27)[:, None, None].expand(27, 40, 1)
 slices = joint.given(questions)
 ends = sample(slices, descent, y0, 150)
@@ -207,6 +210,8 @@ ax.legend(loc="upper center", ncols=2)
 # %% [markdown]
 # Descent from many starts finds every right answer, and some local minima that are none (rings): off the arms, where the energy is much
 # higher. $\arg\min$ means the lowest, so compare the energies of what descent brings home. The network has no such choice: one $x$, one $y$.
+# Where one arm holds nearly all the mass it follows that arm; around $x = 0$ the mean of three answers happens to lie on the middle one; from
+# $x = 0.5$ on it answers with points that are never seen.
 
 # %% [markdown]
 # ## 3 · Learning F by contrast
@@ -281,15 +286,15 @@ show("share of the spiral that has such a point", coverage, digits=2)
 # steps, once on the bare curve and once with noise of standard deviation 0.1 on the data. Two judges:
 #
 # - **AUROC**: the probability that a point of the curve has less energy than a point of the square. It sees only the *order* of energies.
-# - **Descent**: 500 points start anywhere in the square and move 300 steps down. *Precision* is the share of them that end within 0.15 of the
+# - **Descent**: 500 points start anywhere in the square and move 300 steps down (the maps below show 300 of such points). *Precision* is the share of them that end within 0.15 of the
 #   curve, *coverage* the share of the curve that has such a point within 0.15. Neither means anything alone: points that
 #   stay where they start cover everything, points that fall into one hole on the curve are all precise.
 
-# %% tags=["figure"] alt="Twelve energy maps, two rows of six widths, with the end points of descent. With width the dark band turns from a blob into a spiral. In the upper row, trained without noise, the points of the wide networks sit in a few clumps; in the lower row, trained with noise, they lie all along the spiral."
+# %% tags=["figure"] alt="Twelve energy maps, two rows of six widths, with the end points of descent. With width the dark band turns from a blob into a spiral. In the upper row, trained without noise, the points of the wide networks sit in a few clumps; in the lower row, trained with noise, they lie along most of the spiral."
 fig, axes = plt.subplots(2, 6, figsize=(12.5, 4.4), sharex=True, sharey=True)
 for row, noise in zip(axes, (0.0, 0.1)):
     for ax, width in zip(row, WIDTHS):
-        draw_resolution(ax, width, noise, STARTS, 0.0)
+        draw_resolution(ax, width, noise, DESCENT, 0.0)
         ax.set(xlabel="", ylabel="")
     row[0].set_ylabel(f"noise {noise:g} on the data")
 
@@ -405,7 +410,7 @@ for name, negatives in NEGATIVES.items():
             (e < energy(torch.cat([x, w], -1))).float().mean().item() for w in wrong.values()
         ]
 
-# %% tags=["figure"] alt="Grouped bars: the share of right answers ranked below a wrong one, for four kinds of training negatives and three kinds of wrong answers. Uniform negatives fail on mismatched answers, mismatched negatives on near ones; negatives drawn by exp(-F) are good at all three."
+# %% tags=["figure"] alt="Grouped bars: the share of right answers ranked below a wrong one, for four kinds of training negatives and three kinds of wrong answers. Uniform negatives are weakest on mismatched answers, mismatched negatives on near ones; negatives drawn by exp(-F) are good at all three."
 fig, ax = plt.subplots(figsize=(9.0, 3.2))
 for k, (kind, hatch) in enumerate(zip(("uniform", "mismatched", "near"), ("", "//", ".."))):
     height = [ranked[name][k] for name in NEGATIVES]
@@ -421,12 +426,12 @@ ax.axhline(0.5, color="black", linestyle=":")
 ax.set_xticks(
     range(4), [f"{name}\n(last loss {losses_16[name]:.2f})" for name in NEGATIVES], fontsize=9
 )
-ax.set(ylim=(0.4, 1.25), ylabel="ranked right", xlabel="negatives in training")
+ax.set(ylim=(0, 1.25), ylabel="ranked right", xlabel="negatives in training")
 ax.legend(ncols=3, loc="upper center", fontsize=8)
 
 # %% [markdown]
-# *Uniform*: the loss is zero and training has stopped, yet $F$ has learned only what answers look like, hardly which answer belongs to which
-# question. *Mismatched*: it learns the question, and leaves everything off the data's curve untrained. *Drawn by $e^{-F}$*: good at all three;
+# *Uniform*: the loss is zero and training has stopped, yet $F$ has learned above all what answers look like; given an answer to another question
+# it errs in about a quarter of the cases. *Mismatched*: it learns the question, and leaves everything off the data's curve untrained. *Drawn by $e^{-F}$*: good at all three;
 # lesson 07 shows that negatives drawn from the model's own density are exactly what maximum likelihood asks for. *Always the lowest*: the loss
 # stands at the margin 1, the cost of a flat energy. The order is still fair, the landscape is gone: the next section.
 
@@ -566,7 +571,7 @@ def my_negatives(energy, x_pos):
 # 4. A hinge loss with margin 1 stays at 1.00. The likeliest reason?
 #    - [ ] Training has converged to a good energy :: A good energy has gaps beyond the margin, and then the loss is near 0.
 #    - [x] The energy is flat :: Equal energies cost exactly the margin. Look at the spread of $F$.
-#    - [ ] The learning rate is too small, wait longer :: Possible in the first hundred steps only. Flatness is where the hardest negatives lead.
+#    - [ ] The learning rate is too small, wait longer :: Then the energy is still flat, and the loss would fall, if slowly. One that *stays* at the margin has nothing to wait for.
 # 5. Why are uniform negatives enough on the spiral and not in 16 dimensions?
 #    - [ ] The network is too small for 16 dimensions :: The same network does well with other negatives.
 #    - [ ] The data need more noise there :: Noise changes the width of the valley, not whether negatives ever fall near it.
