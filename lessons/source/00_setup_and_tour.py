@@ -8,7 +8,7 @@
 # - write your first energy, its score and a descent step, and let the checker judge them;
 # - read the error messages that beginners meet first.
 #
-# **Time** 30 minutes. **Needs** Python, a little PyTorch (tensors, `sum`, broadcasting), gradients. No probability theory yet.
+# **Time** 30 minutes. **Needs** Python, a little PyTorch (tensors, `sum`, broadcasting), gradients; a mean, a variance, the normal distribution.
 #
 # Run a cell with Shift+Enter. Each lesson runs from top to bottom in under a minute; cells marked *Exercise* wait for you, and
 # nothing after them depends on your answer.
@@ -34,7 +34,7 @@ N_STEPS = budget(300, smoke=150)
 # %% [markdown]
 # ## 1 · Is my set-up right?
 #
-# The next cell prints three facts. If yours differ, or a cell above failed, run `ebmlearn doctor` in a terminal: it says what is missing
+# The next cell prints three facts (the next section explains the words). If yours differ, or a cell above failed, run `ebmlearn doctor` in a terminal: it says what is missing
 # and how to get it. Everything in the lessons runs on a CPU.
 
 # %% tags=["nbval-check-output"]
@@ -72,7 +72,7 @@ def ring(x):
 # **Langevin dynamics** walks downhill and adds noise at every step, so that it visits points in proportion to $e^{-E}$ instead of
 # sitting in a minimum:
 #
-# $$x \leftarrow x - \eta\,\nabla E(x) + \sqrt{2\eta}\;\varepsilon, \qquad \varepsilon \sim \mathcal N(0, I).$$
+# $$x \leftarrow x - \eta\,\nabla E(x) + \sqrt{2\eta}\;\xi, \qquad \xi \sim \mathcal N(0, I).$$
 
 
 # %%
@@ -100,7 +100,7 @@ torch.testing.assert_close(by_hand, with_ebmlearn, rtol=1e-4, atol=1e-4)
 # `sample` returns the last positions. `trajectory` keeps the whole run, `iterate` hands you one step at a time and lets your `for` loop
 # do the rest. There are no callbacks to learn.
 
-# %% tags=["figure"] alt="Two panels over the same ring-shaped energy of radius 2. Left: 500 points spread evenly around the ring. Right: the path of one chain, from a square inside the ring onto its low ground and then along it for a part of the way round."
+# %% tags=["figure"] alt="Two panels over the same ring-shaped energy of radius 2. Left: 500 points spread evenly around the ring. Right: the path of one chain, from a square, its start, inside the ring onto its low ground and then along it for a part of the way round, to a star, its end."
 run = trajectory(
     ring, Langevin(step_size=0.005), x0[:1], 400, generator=torch.Generator().manual_seed(2)
 )
@@ -109,7 +109,7 @@ energy_map(ring, left, colorbar=False)
 points(with_ebmlearn, left)
 left.set_title("500 chains, last positions")
 energy_map(ring, right)
-chain_path(run.x[:, 0], right)
+chain_path(torch.cat([x0[:1], run.x[:, 0]]), right)
 right.set_title("one chain, 400 steps")
 # %% [markdown]
 # ## 4 · A check against a known answer
@@ -234,7 +234,7 @@ for step, (state, _) in enumerate(
         break
 for ax, (step, x) in zip(axes, moments.items()):
     energy_map(ring, ax, colorbar=False)
-    points(x, ax)
+    points(x, ax, size=9, rim="black")
     ax.set_title(f"step {step}")
 
 # %% [markdown]
@@ -283,8 +283,9 @@ attempt(
 )
 
 # %% [markdown]
-# The last one has a simple reason. On the bowl one step without noise multiplies $x$ by $1 - \eta$. That shrinks $x$ only while
-# $0 < \eta < 2$; at $\eta = 2$ the point jumps from one side to the other for ever, beyond it the chain explodes.
+# The last one has a simple reason. Look at the bowl, where it can be computed: one step without noise
+# multiplies $x$ by $1 - \eta$. That shrinks $x$ only while $0 < \eta < 2$; at $\eta = 2$ the point jumps from one side to the other for ever,
+# beyond it the chain explodes. In general the limit is 2 divided by the curvature, and that of $x^4/2$, $6x^2$, grows without bound.
 
 # %% tags=["figure"] alt="Distance from the minimum against the step number for four step sizes, on a logarithmic scale. For 0.1 and 1.5 it falls, 1.5 faster; for 2.0 it stays at 1; for 2.1 it grows tenfold in 25 steps."
 fig, ax = plt.subplots(figsize=(7.0, 3.2))
@@ -300,12 +301,12 @@ ax.legend(ncols=2)
 # |---|---|---|
 # | write, combine, look up energies | `ebmlearn.energies` | 01, 02, 10 |
 # | sample | `ebmlearn.samplers` | 04, 05 |
-# | measure: chains, $\log Z$, distances between samples | `ebmlearn.metrics` | 04, 06, 13 |
+# | measure: chains, $\log Z$, distances between samples | `ebmlearn.metrics` | 02, 06, 07, 13 |
 # | train | `ebmlearn.objectives`, `ebmlearn.training`, `ebmlearn train` on the command line | 07, 08, 11, 12, 14 |
 # | load data | `ebmlearn.datasets` | all |
 # | draw | `ebmlearn.viz`, `ebmlearn.widgets` | all |
 #
-# Energies are objects that combine. A sum of energies multiplies the densities; dividing by a number is a temperature:
+# (Numbers without a notebook are lessons that are still to come.) Energies are objects that combine. A sum of energies multiplies the densities; dividing by a number is a temperature:
 
 # %% tags=["nbval-check-output"]
 both = Ring(radius=2.0, width=0.2) + Gaussian(torch.tensor([2.0, 0.0]))
