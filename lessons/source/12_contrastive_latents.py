@@ -437,7 +437,7 @@ assert shares[2] < 0.6 * shares[0] and prices[3] > 2 * prices[0]
 # data altogether. "Class 7" says where to go; "not 7" only says where not to.
 #
 # "And" adds two terms. Digits offer no image that is both a 3 and a 7, so there is no truth to check against; `python -m experiments.sprites` does it with shapes and colours that can be read off
-# without a network. There both attributes are often right, while the images are seldom clean sprites: an energy that is good at *telling* is not yet good at *drawing*.
+# without a network. There the condition on shape is followed, the one on colour hardly, and what comes out is seldom a clean sprite: an energy that is good at *telling* is not yet good at *drawing*.
 #
 # ## 6 · What the joint score detects
 #
