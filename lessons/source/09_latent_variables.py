@@ -130,7 +130,7 @@ def draw_nearest(axes):
         best = e < e.min() + 1e-9  # two, where they tie
         right.plot(fine[best, 0], e[best], "ko", markersize=5)
     right.set(xlabel="latent $z$", ylabel="$E(x, z)$", ylim=(-0.5, 14), title="dots: $z^*$")
-    right.legend(loc="upper center", bbox_to_anchor=(0.54, 1.0), fontsize=9)
+    right.legend(loc="upper center", bbox_to_anchor=(0.522, 1.0), fontsize=8.5, handlelength=1.5)
 
 
 fig, axes = plt.subplots(1, 2, figsize=(10.5, 3.7))
