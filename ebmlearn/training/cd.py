@@ -16,7 +16,19 @@ from ..energies.neural import MLPEnergy, NormEnergy
 from ..objectives import contrastive_divergence, energy_l2, gradient_penalty
 from ..samplers import Clamped, Kernel, Langevin, ReplayBuffer, sample
 from .engine import write_png
-from .state import BatchStream, Metrics, RunOptions, TrainState, bare, ema_of, make_fabric, resume, run
+from .state import (
+    BatchStream,
+    Metrics,
+    RunOptions,
+    TrainState,
+    bare,
+    ema_of,
+    generator_of,
+    gradient_norm,
+    make_fabric,
+    resume,
+    run,
+)
 
 Augment = Callable[[Tensor, torch.Generator | None], Tensor]
 
@@ -189,7 +201,7 @@ def train_cd(
             loss = loss + penalty * gradient_penalty(energy, torch.cat([x_pos, x_neg]))
         state.optimizer.zero_grad()
         fabric.backward(loss)
-        norms = torch._foreach_norm([p.grad for p in state.energy.parameters() if p.grad is not None])
+        norm = gradient_norm(state.energy)
         state.optimizer.step()
         state.ema.update_parameters(energy)  # type: ignore[operator]
         state.step += 1
@@ -197,7 +209,7 @@ def train_cd(
             "e_pos": e_pos.mean().detach(),
             "e_neg": e_neg.mean().detach(),
             "loss": loss.detach(),
-            "grad_norm": torch.stack(norms).norm(),
+            "grad_norm": norm,
         }
         if state.buffer is not None:
             metrics["buffer_age"] = state.buffer.age.float().mean()
@@ -267,7 +279,7 @@ def run_cd(config: CDConfig, options: RunOptions, *, fabric: Any = None, on_log:
     torch.manual_seed(config.seed)
     data = datasets.load(config.data, split="train")
     event_shape, levels = data.event_shape, data.levels
-    generator = torch.Generator(fabric.device).manual_seed(config.seed + 1000 * (fabric.global_rank + 1))
+    generator = generator_of(fabric, config.seed)
     energy = build_energy(config, event_shape)
     optimizer = torch.optim.Adam(energy.parameters(), lr=config.learning_rate, betas=(0.0, 0.999))
     ema = ema_of(energy, config.ema).to(fabric.device)
@@ -278,13 +290,7 @@ def run_cd(config: CDConfig, options: RunOptions, *, fabric: Any = None, on_log:
         optimizer=optimizer,
         ema=ema,
         generator=generator,
-        batches=BatchStream(
-            data.x.to(fabric.device),
-            batch_size=config.batch_size // fabric.world_size,
-            seed=config.seed,
-            rank=fabric.global_rank,
-            world_size=fabric.world_size,
-        ),
+        batches=BatchStream.of(fabric, data.x, batch_size=config.batch_size, seed=config.seed),
         buffer=ReplayBuffer(fresh(config.buffer_size), restart_prob=config.restart_prob)
         if config.negatives == "buffer"
         else None,
@@ -319,7 +325,7 @@ def load_cd(path: Path) -> tuple[Energy, CDConfig, tuple[int, ...]]:
 
     payload = read_checkpoint(path, recipe="cd")
     config = CDConfig(**payload["config"])
-    event_shape = tuple(datasets.load(config.data, split="train").x.shape[1:])
+    event_shape = datasets.load(config.data, split="test", limit=1).event_shape
     energy = build_energy(config, event_shape)
     ema = ema_of(energy, config.ema)
     ema.load_state_dict(payload["state"]["ema"])

@@ -14,7 +14,7 @@ from ..energies.base import Energy
 from ..energies.gaussian import Gaussian
 from ..energies.neural import MLPEnergy
 from ..objectives import noise_contrastive
-from .state import BatchStream, Metrics, RunOptions, TrainState, ema_of, make_fabric, resume, run
+from .state import BatchStream, Metrics, RunOptions, TrainState, ema_of, generator_of, gradient_norm, make_fabric, resume, run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +106,7 @@ def train_nce(fabric: Any, state: NCEState, *, noise: Gaussian, ratio: int, ener
         loss = noise_contrastive(e[: len(x)], e[len(x) :], log_q[: len(x)], log_q[len(x) :])
         state.optimizer.zero_grad()
         fabric.backward(loss)
-        norms = torch._foreach_norm([p.grad for p in state.energy.parameters() if p.grad is not None])
+        norm = gradient_norm(state.energy)
         state.optimizer.step()
         state.ema.update_parameters(energy)  # type: ignore[operator]
         state.step += 1
@@ -116,7 +116,7 @@ def train_nce(fabric: Any, state: NCEState, *, noise: Gaussian, ratio: int, ener
             "loss": loss.detach(),
             "log_z": energy.log_z.detach().clone(),
             "accuracy": right,
-            "grad_norm": torch.stack(norms).norm(),
+            "grad_norm": norm,
         }
 
 
@@ -136,14 +136,8 @@ def run_nce(config: NCEConfig, options: RunOptions, *, fabric: Any = None, on_lo
         energy=wrapped,
         optimizer=optimizer,
         ema=ema,
-        generator=torch.Generator(fabric.device).manual_seed(config.seed + 1000 * (fabric.global_rank + 1)),
-        batches=BatchStream(
-            data.x.to(fabric.device),
-            batch_size=config.batch_size // fabric.world_size,
-            seed=config.seed,
-            rank=fabric.global_rank,
-            world_size=fabric.world_size,
-        ),
+        generator=generator_of(fabric, config.seed),
+        batches=BatchStream.of(fabric, data.x, batch_size=config.batch_size, seed=config.seed),
     )
     resume(fabric, state, recipe="nce", config=config, options=options)
     steps = train_nce(fabric, state, noise=noise, ratio=config.noise_ratio, energy=energy)

@@ -13,7 +13,7 @@ from .. import datasets
 from ..energies.base import Energy
 from ..energies.neural import MLPEnergy
 from ..objectives import denoising_score_matching, score_matching, sliced_score_matching
-from .state import BatchStream, Metrics, RunOptions, TrainState, ema_of, make_fabric, resume, run
+from .state import BatchStream, Metrics, RunOptions, TrainState, ema_of, generator_of, gradient_norm, make_fabric, resume, run
 
 OBJECTIVES = ("denoising", "sliced", "explicit")
 
@@ -109,11 +109,11 @@ def train_score(fabric: Any, state: ScoreState, *, energy: Energy, prepare: Any 
         loss = state.objective(x, state.generator)
         state.optimizer.zero_grad()
         fabric.backward(loss)
-        norms = torch._foreach_norm([p.grad for p in state.objective.parameters() if p.grad is not None])
+        norm = gradient_norm(state.objective)
         state.optimizer.step()
         state.ema.update_parameters(energy)  # type: ignore[operator]
         state.step += 1
-        yield {"loss": loss.detach(), "grad_norm": torch.stack(norms).norm()}
+        yield {"loss": loss.detach(), "grad_norm": norm}
 
 
 def objective_of(config: ScoreConfig) -> Callable[[Energy, Tensor, torch.Generator | None], Tensor]:
@@ -142,14 +142,8 @@ def run_score(config: ScoreConfig, options: RunOptions, *, fabric: Any = None, o
         objective=wrapped,
         optimizer=optimizer,
         ema=ema,
-        generator=torch.Generator(fabric.device).manual_seed(config.seed + 1000 * (fabric.global_rank + 1)),
-        batches=BatchStream(
-            data.x.to(fabric.device),
-            batch_size=config.batch_size // fabric.world_size,
-            seed=config.seed,
-            rank=fabric.global_rank,
-            world_size=fabric.world_size,
-        ),
+        generator=generator_of(fabric, config.seed),
+        batches=BatchStream.of(fabric, data.x, batch_size=config.batch_size, seed=config.seed),
     )
     resume(fabric, state, recipe="score", config=config, options=options)
     prepare = None if levels is None else lambda x, g: datasets.dequantise(x, levels=levels, generator=g)

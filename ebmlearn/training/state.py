@@ -48,6 +48,16 @@ def bare(module: nn.Module) -> nn.Module:
     return bare(inner)
 
 
+def generator_of(fabric: Any, seed: int) -> torch.Generator:
+    """A generator on this process's device; every process draws its own numbers."""
+    return torch.Generator(fabric.device).manual_seed(seed + 1000 * (fabric.global_rank + 1))
+
+
+def gradient_norm(module: nn.Module) -> Tensor:
+    """The norm of all gradients of a module's parameters together; nothing waits for the device."""
+    return torch.stack(torch._foreach_norm([p.grad for p in module.parameters() if p.grad is not None])).norm()
+
+
 class BatchStream:
     """Endless shuffled batches of the rows of one or more tensors, with a position that can be saved.
 
@@ -74,6 +84,13 @@ class BatchStream:
         self.generator = torch.Generator().manual_seed(seed)
         self.order = torch.randperm(self.n, generator=self.generator)
         self.position = 0
+
+    @classmethod
+    def of(cls, fabric: Any, *tensors: Tensor, batch_size: int, seed: int = 0) -> BatchStream:
+        """This process's share, on its device, of global batches of `batch_size` rows."""
+        rows = [t.to(fabric.device) for t in tensors]
+        own = batch_size // fabric.world_size
+        return cls(*rows, batch_size=own, seed=seed, rank=fabric.global_rank, world_size=fabric.world_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         while True:
