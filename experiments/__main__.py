@@ -1,4 +1,7 @@
-"""Run every experiment, or those named: `python -m experiments [NAME ...]`; `--list` says what there is."""
+"""Run every experiment, or those named: `python -m experiments [NAME ...]`; `--list` says what there is.
+
+Run together, those that need arguments of their own (image sets, a GPU) are named and left out.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ def names() -> list[str]:
 
 
 def main() -> int:
+    every = not sys.argv[1:]
     wanted = [a for a in sys.argv[1:] if not a.startswith("-")] or names()
     unknown = sorted(set(wanted) - set(names()))
     if unknown:
@@ -25,7 +29,13 @@ def main() -> int:
         about = (module.__doc__ or "").strip().splitlines()[0]
         print(f"{name}: {about}", flush=True)
         begin = time.monotonic()
-        module.main()
+        try:
+            module.main()
+        except SystemExit as stop:  # argparse leaves with 2 when an argument is missing
+            if not every or stop.code != 2:
+                raise
+            print(f"{name}: needs arguments, see python -m experiments.{name} --help; left out")
+            continue
         print(f"{name}: {time.monotonic() - begin:.0f} s", flush=True)
     return 0
 
