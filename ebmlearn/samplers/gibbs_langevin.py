@@ -349,6 +349,8 @@ def annealed_chains(
     References:
         Annealed importance sampling (Neal, 2001).
         On the quantitative analysis of deep belief networks (Salakhutdinov, Murray, 2008).
+        Efficient training of energy-based models using Jarzynski equality (Carbone, Hua, Coste, Vanden-Eijnden, 2023), which
+        weights chains in the same way along the path that training takes, where here each update anneals afresh.
     """
     if n < 1 or sweeps < 1:
         raise ValueError(f"expected n >= 1 chains and sweeps >= 1; got {n} and {sweeps}")
