@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from ebmlearn import datasets
+from ebmlearn.metrics.divergence import energy_distance
 from ebmlearn.metrics.partition import quadrature
 from ebmlearn.training.nce import NCEConfig, nce_preset, run_nce
+from ebmlearn.training.samples import samples_from_checkpoint
 from ebmlearn.training.score import ScoreConfig, objective_of, run_score, score_preset
 from ebmlearn.training.state import RunOptions, read_checkpoint
 from tests.helpers import same
@@ -37,6 +39,8 @@ def test_nce_learns_the_density_and_its_log_z(tmp_path):
     nll = (state.ema.module(x).mean() + q.log_partition).item()
     gauss = torch.distributions.MultivariateNormal(x.mean(0), torch.cov(x.T))
     assert nll < -gauss.log_prob(x).mean().item() - 0.4, "far better than one Gaussian"
+    drawn = samples_from_checkpoint(tmp_path / "last.ckpt", 500)  # what `ebmlearn sample` draws
+    assert energy_distance(drawn, x) < 0.25 * energy_distance(gauss.sample((500,)), x)
 
 
 def test_denoising_learns_the_score_of_the_blurred_data(tmp_path):
@@ -46,6 +50,9 @@ def test_denoising_learns_the_score_of_the_blurred_data(tmp_path):
     start = run_score(dataclasses.replace(config, steps=1), RunOptions(out=tmp_path / "one"))
     loss = lambda s: objective_of(config)(s.ema.module, x, torch.Generator().manual_seed(0)).item()
     assert loss(state) < loss(start) - 0.5
+    drawn = samples_from_checkpoint(tmp_path / "last.ckpt", 500)
+    gauss = torch.distributions.MultivariateNormal(x.mean(0), torch.cov(x.T))
+    assert energy_distance(drawn, x) < 0.5 * energy_distance(gauss.sample((500,)), x)
 
 
 def test_bad_settings():

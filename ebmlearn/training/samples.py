@@ -47,7 +47,30 @@ def _gcd(path: Path, n: int, generator: torch.Generator) -> Tensor:
     return (x + 1) / 2 if len(event_shape) == 3 else x
 
 
-DRAWS: dict[str, Draw] = {"cd": _cd, "clel": _clel, "rbm": _rbm, "gcd": _gcd}
+def _network(path: Path, n: int, generator: torch.Generator) -> Tensor:
+    """MALA on an energy at temperature 1, from a Gaussian twice as wide as the data."""
+    from .. import datasets
+    from ..energies.base import Energy
+    from ..energies.neural import MLPEnergy
+    from ..samplers import MALA, sample
+    from .nce import NCEConfig, NormalisedEnergy
+    from .score import ScoreConfig
+    from .state import ema_of
+
+    payload = read_checkpoint(path)
+    score = payload["recipe"] == "score"
+    config: ScoreConfig | NCEConfig = (ScoreConfig if score else NCEConfig)(**payload["config"])
+    x = datasets.load(config.data, split="train").x
+    network = MLPEnergy(tuple(x.shape[1:]), hidden_features=config.hidden_features, confinement=config.confinement)
+    energy: Energy = network if score else NormalisedEnergy(network)
+    average = ema_of(energy, config.ema)
+    average.load_state_dict(payload["state"]["ema"])
+    spread = x.std(0)
+    starts = x.mean(0) + 2 * spread * torch.randn(n, *x.shape[1:], generator=generator)
+    return sample(average.module, MALA(step_size=0.01 * float(spread.square().mean())), starts, 2000, generator=generator)  # type: ignore[arg-type]
+
+
+DRAWS: dict[str, Draw] = {"cd": _cd, "clel": _clel, "rbm": _rbm, "gcd": _gcd, "score": _network, "nce": _network}
 
 
 def samples_from_checkpoint(path: Path, n: int, *, seed: int = 0) -> Tensor:
