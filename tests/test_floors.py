@@ -27,7 +27,7 @@ ORDER = {
     "networks": ["mlp"],
     "datasets": ["files", "toy", "digits", "images", "registry"],
     "metrics": ["chains", "divergence", "partition", "partition_rbm", "ratios", "images", "ood"],
-    "training": ["state", "ablate", "engine", "game", "clel_model", "rbm_data", "rbm_report", "rbm", "rbm_ablation", "cd"],
+    "training": ["state", "ablate", "engine", "game", "clel_model", "rbm_data", "rbm_report", "rbm", "rbm_ablation", "cd", "score", "nce"],
     "widgets": ["explorer", "particles"],
     "checks": ["base"],
 }
