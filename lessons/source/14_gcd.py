@@ -225,7 +225,9 @@ panels = {
 for ax, (title, values) in zip(axes, panels.items()):
     ax.imshow(values.reshape(3, 4).numpy(), cmap="viridis")
     for cell, v in enumerate(values):
-        ax.text(cell % 4, cell // 4, f"{v:.2f}", ha="center", va="center", color="white", fontsize=9)
+        ax.text(
+            cell % 4, cell // 4, f"{v:.2f}", ha="center", va="center", color="white", fontsize=9
+        )
     ax.set(title=title, xticks=[], yticks=[])
 assert (mine - shown).abs().max() < (0.01 if UPDATES > 10 else 0.1)
 torch.set_default_dtype(torch.float32)
@@ -478,9 +480,7 @@ for name in ("T = 5, before", "T = 5, DDIM", "T = 5, after (best)", "T = 10", "T
 from ebmlearn.metrics.divergence import sliced_wasserstein
 
 for guidance in (0.0, 0.02, 0.05, 0.1, 0.2, 0.5):
-    guided = before.sample(
-        N, generator=g, guidance=guidance, value=lambda x, k: energy(x)
-    )
+    guided = before.sample(N, generator=g, guidance=guidance, value=lambda x, k: energy(x))
     distance = sliced_wasserstein(guided, truth.sample(N, generator=g), generator=g)
     show(f"guidance {guidance}", distance)
 ### END SOLUTION
