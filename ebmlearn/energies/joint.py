@@ -68,8 +68,8 @@ class QuadratureJoint(JointEnergy):
     Example:
         >>> joint = QuadratureJoint(lambda x, z: (x - z).square().sum(-1), low=[-1.0], high=[1.0], points=400)
         >>> x = torch.zeros(1, 1)
-        >>> round(joint.average(1e-4)(x).item(), 3), abs(round(joint.average(1e5)(x).item(), 3))
-        (0.333, 0.0)
+        >>> round(joint.average(1e-2)(x).item(), 2), abs(round(joint.average(1e5)(x).item(), 3))
+        (0.33, 0.0)
     """
 
     latent_ndim = 1
