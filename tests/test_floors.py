@@ -42,6 +42,7 @@ ORDER = {
         "nce",
     ],
     "widgets": ["explorer", "particles"],
+    "planning": ["worlds", "graphs", "trajectories"],
     "checks": ["base"],
 }
 LAZY = {("samplers.base", "samplers.compiled"), ("training.ablate", "training.state")}
