@@ -1,4 +1,4 @@
-"""The command line: `ebmlearn doctor | data | lessons | train | sample | ablate`. Each command imports only what it needs."""
+"""The command line: `ebmlearn doctor | data | lessons | progress | train | sample | ablate`. Each command imports only what it needs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ USAGE = """usage: ebmlearn COMMAND ...
   doctor               is my set-up right: versions, device, widgets, data, fonts
   data [NAME]          the data sets by name, and which of them are here; NAME fetches and verifies one
   lessons [DIR]        copy the lessons to DIR (default ebmlearn-lessons) and open JupyterLab at the first
+  progress             exercises passed, time and the next step; kept in one file on this machine
   train RECIPE ...     train a model; ebmlearn train RECIPE --help lists its hyperparameters
   sample ...           draw samples from a checkpoint
   ablate NAME ...      settings x seeds -> one table with means and standard errors
@@ -333,6 +334,57 @@ def copy_lessons(source: Path, target: Path) -> int:
     return new
 
 
+@dataclass
+class ProgressOptions:
+    """Exercises passed, time, and the next step, from one file on this machine; nothing leaves it.
+
+    EBMLEARN_PROGRESS names another file, or is off. Delete the file to begin anew.
+
+    Args:
+        json: print the file's contents instead of the table.
+        map: also draw the course map with what is done, to this .png.
+        off: stop recording.
+        on: record again.
+    """
+
+    json: bool = False
+    map: Path | None = None
+    off: bool = False
+    on: bool = False
+
+
+def _progress(argv: list[str]) -> int:
+    import tyro
+
+    args: ProgressOptions = _parse(tyro.conf.FlagCreatePairsOff[ProgressOptions], argv, prog="ebmlearn progress")  # type: ignore[valid-type]
+    from .course import progress
+    from .course.lessons import all_lessons
+
+    path = progress.default_path()
+    now = progress.load(path)
+    if args.on and args.off:
+        raise Problem("--on or --off, not both")
+    if args.on or args.off:
+        now.recording = args.on
+        progress.save(now, path)
+        print(f"right answers are {'' if args.on else 'not '}recorded from now on ({path})")
+        return 0
+    lessons = all_lessons()
+    if args.map is not None:
+        from .course.map import write_map
+
+        following = progress.next_lesson(lessons, now)
+        done = {n for n, lesson in lessons.items() if now.finished(lesson)}
+        write_map(args.map, lessons, done=done, following=following.number if following else None)
+    if args.json:
+        print(progress.as_json(now), end="")
+        return 0
+    print(progress.report(lessons, now))
+    state = "" if now.recording else " Recording is off; --on starts it again."
+    print(f"\nKept in {path}; nothing leaves this machine.{state}" + (f" Map: {args.map}" if args.map else ""))
+    return 0
+
+
 def _doctor(argv: list[str]) -> int:
     if argv:
         print("usage: ebmlearn doctor\n\nChecks the set-up; exit code 0 when everything that the lessons need is there.")
@@ -388,6 +440,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "doctor": _doctor,
     "data": _data,
     "lessons": _lessons,
+    "progress": _progress,
     "train": _train,
     "sample": _sample,
     "ablate": _ablate,

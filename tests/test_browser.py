@@ -108,6 +108,7 @@ def lab(folder, tmp_path_factory):
         "IPYTHONDIR": str(home / "ipython"),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
         "EBMLEARN_SMOKE": "1",
+        "EBMLEARN_PROGRESS": "off",
         "OMP_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",
         "PYTHONWARNINGS": "ignore",

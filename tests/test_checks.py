@@ -63,14 +63,38 @@ def test_three_outcomes():
     assert "expected ()" in repr(double.check(lambda x: "six")) or "str" in repr(double.check(lambda x: "six"))
 
 
-def test_hints_and_solution():
-    assert repr(double.hint()) == "hint 1 of 2: x + x (q.double.hint(2) says more)"
-    assert repr(double.hint(2)) == "hint 2 of 2: 2 x"
+def test_hints_are_a_ladder_and_the_solution_is_its_top():
+    @problem("Double it.", hints=["x + x", "2 x"])
+    def double(x):
+        return 2 * x
+
+    said = [repr(double.hint()) for _ in range(4)]
+    assert said[0] == "hint 1 of 2: x + x (q.double.hint() says more)"
+    assert said[1] == "hint 2 of 2: 2 x (then there is q.double.solution())"
+    assert said[2] == said[3] == "that were all 2 hints; q.double.solution() shows one right answer"
+    assert repr(double.hint(1)) == said[0] and repr(double.hint()) == said[1], "a chosen rung is where the next call goes on"
     assert repr(double.solution()) == "def double(x):\n    return 2 * x"
     with pytest.raises(ValueError, match="from 1 to 2; got 3"):
         double.hint(3)
     assert isinstance(double.solution(), Text)
     assert repr(Problem(2.0, statement="s", hints=["h"], name="v").solution()) == "2.0"
+
+
+@pytest.mark.parametrize("lesson, name, p", list(every_problem()))
+def test_every_ladder_has_rungs(lesson, name, p):
+    assert len(p.hints) >= 2, "a nudge, then more, then the solution"
+    assert len(set(p.hints)) == len(p.hints) and all(hint.strip() for hint in p.hints)
+
+
+def test_listeners_hear_every_outcome_and_cannot_fail_a_check(monkeypatch):
+    heard = []
+
+    def deaf(p, outcome):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("ebmlearn.checks.base.LISTENERS", [deaf, lambda p, outcome: heard.append((p.name, outcome.status))])
+    assert double.check(lambda x: x + x) and not double.check(lambda x: x) and not double.check(None)
+    assert heard == [("double", "right"), ("double", "wrong"), ("double", "not attempted")]
 
 
 def test_a_problem_needs_properties_statement_and_hints():

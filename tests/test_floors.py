@@ -44,6 +44,7 @@ ORDER = {
     "widgets": ["explorer", "particles"],
     "planning": ["worlds", "graphs", "trajectories"],
     "checks": ["base"],
+    "course": ["lessons", "progress"],
 }
 LAZY = {("samplers.base", "samplers.compiled"), ("training.ablate", "training.state")}
 

@@ -45,6 +45,7 @@ def children_seconds() -> float:
 def execute(nb: nbformat.NotebookNode, folder: Path) -> tuple[float, float]:
     """Run all cells at full size, in place; return the seconds of wall time and of CPU time, kernel start included."""
     env = {k: v for k, v in os.environ.items() if k not in ("EBMLEARN_SMOKE", "MPLBACKEND")}
+    env["EBMLEARN_PROGRESS"] = "off"
     env["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [env.get("PYTHONPATH")])])  # this checkout's ebmlearn
     client = NotebookClient(
         nb,

@@ -25,6 +25,7 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "PYTHONWARNINGS": "ignore",
     "TQDM_DISABLE": "1",
+    "EBMLEARN_PROGRESS": "off",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import textwrap
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from torch import Tensor
 
 Answer = Any  # what a learner hands in: a function, an energy, a number, a tensor
 Status = Literal["right", "wrong", "not attempted"]
+LISTENERS: list[Callable[[Problem, Outcome], None]] = []  # told of every outcome; what a listener raises is dropped
 
 
 class Wrong(Exception):
@@ -123,6 +125,7 @@ class Problem:
         self.hints = tuple(hints)
         self.name = reference.__name__ if name is None else name
         self.properties: list[Callable[[Any], None]] = []
+        self._rung = 0  # the last hint that was given
 
     def property(self, judge: Callable[[Any], None]) -> Callable[[Any], None]:
         """Decorator: add a function of the learner's answer that calls `require(...)`."""
@@ -134,6 +137,13 @@ class Problem:
 
         Runs with its own seed, so that the same answer gets the same outcome, and leaves the global one as it was.
         """
+        outcome = self._judge(answer)
+        for listener in LISTENERS:
+            with contextlib.suppress(Exception):  # a full disk is no reason to fail an exercise
+                listener(self, outcome)
+        return outcome
+
+    def _judge(self, answer: Any) -> Outcome:
         if is_missing(answer):
             return Outcome(self.name, "not attempted")
         if not self.properties:
@@ -153,12 +163,22 @@ class Problem:
             return Outcome(self.name, "wrong", f"it raised {type(error).__name__}{': ' + lines[0] if lines else ''}")
         return Outcome(self.name, "right")
 
-    def hint(self, n: int = 1) -> Text:
-        """The n-th hint, counted from 1."""
-        if not 1 <= n <= len(self.hints):
-            raise ValueError(f"expected a hint from 1 to {len(self.hints)}; got {n}")
-        more = f" (q.{self.name}.hint({n + 1}) says more)" if n < len(self.hints) else ""
-        return Text(f"hint {n} of {len(self.hints)}: {self.hints[n - 1]}{more}")
+    def hint(self, n: int | None = None) -> Text:
+        """The next hint, from a nudge to nearly there; after the last one, where the solution is.
+
+        Args:
+            n: a certain hint, counted from 1; without it every call climbs one rung.
+        """
+        last = len(self.hints)
+        if n is None:
+            if self._rung == last:
+                return Text(f"that were all {last} hints; q.{self.name}.solution() shows one right answer")
+            n = self._rung + 1
+        if not 1 <= n <= last:
+            raise ValueError(f"expected a hint from 1 to {last}; got {n}")
+        self._rung = n
+        more = f"q.{self.name}.hint() says more" if n < last else f"then there is q.{self.name}.solution()"
+        return Text(f"hint {n} of {last}: {self.hints[n - 1]} ({more})")
 
     def solution(self) -> Text:
         """One right answer, as source."""
@@ -185,7 +205,7 @@ def problem(statement: str, *, hints: Sequence[str]) -> Callable[[Any], Problem]
         >>> twice.check(lambda x: x**2), twice.check(lambda x: ...), twice.check(lambda x: x + x)
         (twice: wrong. Symptom: f(3) is not twice 3, twice: not attempted, twice: right)
         >>> twice.hint()
-        hint 1 of 1: What is x + x?
+        hint 1 of 1: What is x + x? (then there is q.twice.solution())
     """
     return lambda reference: Problem(reference, statement=statement, hints=hints)
 

@@ -47,9 +47,11 @@ def show(name: str, value: Any, digits: int = 3) -> None:
 
 
 def setup(*, seed: int = 0) -> None:
-    """First call of a lesson: the seed, at most two threads, and one look for all figures."""
+    """First call of a lesson: the seed, at most two threads, one look for all figures; right answers are noted (see `progress`)."""
     from ..viz import style
+    from .progress import listen
 
     torch.manual_seed(seed)
     torch.set_num_threads(min(2, torch.get_num_threads()))
     style()
+    listen()
