@@ -1,13 +1,27 @@
 """The lesson build: format rules, stubs, quizzes; one small lesson built, compared, broken; the committed lessons in step."""
 
 import re
+import shutil
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from tools.build_lessons import BuildError, build, inspect_outputs, main, out_of_step, strays, targets, tidy
-from tools.lesson_format import FormatError, convert, hole, render_quiz, silence, split_solution
+from ebmlearn.widgets.quiz import questions_of
+from tools.build_lessons import (
+    ANSWER_HERE,
+    BuildError,
+    build,
+    inspect_outputs,
+    main,
+    out_of_step,
+    repository,
+    restyle,
+    strays,
+    targets,
+    tidy,
+)
+from tools.lesson_format import FormatError, colab_cell, convert, hole, links, render_quiz, silence, split_solution
 
 ROOT = Path(__file__).resolve().parents[1]
 QUIZ = "\n".join(f"# {n}. Is it {n}?\n#    - [x] yes :: It is.\n#    - [ ] no :: Tempting." for n in range(1, 6))
@@ -230,9 +244,75 @@ def test_built_notebooks(built):
         assert [o.output_type for o in figure.outputs] == ["display_data"]
         assert figure.outputs[0].metadata["image/png"]["alt"] == "A rising line."
         assert any(c.source == "*What is seen:* A rising line." for c in nb.cells)
+        assert text_of(nb, _cell(nb, "quiz-widget")) == ANSWER_HERE and _cell(nb, "quiz-widget").source.endswith('quiz("98")')
+        assert nb.cells[1].source == links("98_small", kind, repository())
         assert "widgets" not in nb.metadata and "widget-view" not in nbformat.writes(nb)
         assert nb.metadata["ebmlearn"]["seconds"] > 0 and "version" not in nb.metadata["language_info"]
     assert out_of_step(path, lessons) == []
+
+
+def test_restyle_changes_words_and_keeps_outputs(built, tmp_path):
+    lessons, path = tmp_path / "lessons", tmp_path / "lessons" / "source" / "98_small.py"
+    shutil.copytree(built[0], lessons)
+    before = {kind: nbformat.read(place, as_version=4) for kind, place in targets(path, lessons).items()}
+    changed = LESSON.replace("Small", "Smaller").replace("A rising line.", "A line that rises.").replace(":: It is.", ":: Yes.")
+    path.write_text(changed)
+    assert out_of_step(path, lessons) and main(["--lessons", str(lessons), "--restyle"]) == 0
+    assert out_of_step(path, lessons) == []
+    for kind, place in targets(path, lessons).items():
+        nb = nbformat.read(place, as_version=4)
+        assert "Smaller" in nb.cells[0].source and "**A is right.** Yes." in _cell(nb, "quiz").source
+        figure, old = _cell(nb, "figure").outputs[0], _cell(before[kind], "figure").outputs[0]
+        assert figure.data == old.data and figure.metadata["image/png"]["alt"] == "A line that rises."
+        assert nb.metadata["ebmlearn"]["cpu_seconds"] == before[kind].metadata["ebmlearn"]["cpu_seconds"]
+        assert nb.metadata["ebmlearn"]["source_sha256"] != before[kind].metadata["ebmlearn"]["source_sha256"]
+
+
+def test_restyle_adds_the_made_cells_to_an_older_notebook(built, tmp_path):
+    lessons, path = tmp_path / "lessons", tmp_path / "lessons" / "source" / "98_small.py"
+    shutil.copytree(built[0], lessons)
+    wanted = {kind: place.read_text() for kind, place in targets(path, lessons).items()}
+    for place in targets(path, lessons).values():
+        nb = nbformat.read(place, as_version=4)
+        nb.cells = [c for c in nb.cells if not {"links", "quiz-widget"} & set(c.metadata.get("tags", []))]
+        nbformat.write(nb, place)
+    assert out_of_step(path, lessons)
+    restyle(path, lessons)
+    assert {kind: place.read_text() for kind, place in targets(path, lessons).items()} == wanted
+
+
+def test_restyle_refuses_other_code(built, tmp_path):
+    lessons, path = tmp_path / "lessons", tmp_path / "lessons" / "source" / "98_small.py"
+    shutil.copytree(built[0], lessons)
+    before = targets(path, lessons)["student"].read_bytes()
+    path.write_text(LESSON.replace('show("one", 1.0)', 'show("one", 2.0)'))
+    with pytest.raises(BuildError, match='code changed, so it must be built: show."one", 2.0.'):
+        restyle(path, lessons)
+    assert targets(path, lessons)["student"].read_bytes() == before
+    targets(path, lessons)["student"].unlink()
+    with pytest.raises(BuildError, match="never built"):
+        restyle(path, lessons)
+
+
+def test_colab_badge_and_cell_where_the_repository_is_known(source, tmp_path):
+    plain, known = (convert(source, repository=r)["student"] for r in (None, "https://github.com/someone/course/"))
+    assert "colab" not in nbformat.writes(plain)
+    assert "colab.research.google.com/github/someone/course/blob/main/lessons/98_small.ipynb" in known.cells[1].source
+    assert known.cells[2].source == colab_cell("https://github.com/someone/course/")
+    compile(known.cells[2].source, "cell", "exec")
+    assert "'ebmlearn @ git+https://github.com/someone/course'" in known.cells[2].source
+    pyproject = tmp_path / "pyproject.toml"
+    pyproject.write_text('[project]\nname = "a"\n')
+    assert repository(tmp_path) is None
+    pyproject.write_text('[project]\nname = "a"\n[project.urls]\nRepository = "https://github.com/someone/course"\n')
+    assert repository(tmp_path) == "https://github.com/someone/course"
+
+
+def test_the_folded_quiz_and_the_widget_are_the_same_text():
+    text = render_quiz("\n".join(line.lstrip("# ") for line in QUIZ.splitlines()), "here")
+    questions = questions_of(text)
+    assert [q.text for q in questions] == [f"Is it {n}?" for n in range(1, 6)]
+    assert [(c.text, c.right, c.why) for c in questions[0].choices] == [("yes", True, "It is."), ("no", False, "Tempting.")]
 
 
 def test_an_edit_is_seen_and_only_that_lesson_is_rebuilt(built, tmp_path, capsys, monkeypatch):

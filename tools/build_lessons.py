@@ -1,4 +1,4 @@
-"""Build the notebooks from `lessons/source/NN_name.py`: `python -m tools.build_lessons [NN ...] [--all] [--check]`.
+"""Build the notebooks from `lessons/source/NN_name.py`: `python -m tools.build_lessons [NN ...] [--all] [--restyle] [--check]`.
 
 Without numbers: the lessons that are out of step with their source. `--check` compares and executes nothing.
 """
@@ -12,7 +12,9 @@ import gc
 import io
 import os
 import sys
+import tempfile
 import time
+import tomllib
 from pathlib import Path
 
 import nbformat
@@ -20,11 +22,12 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from PIL import Image
 
-from .lesson_format import FormatError, convert
+from .lesson_format import MADE, FormatError, convert
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDGET = "application/vnd.jupyter.widget-view+json"
 RUN_ME = "Run this cell for the live widget; the figure above shows what it draws."
+ANSWER_HERE = "Run this cell to answer with buttons; the questions are those above."
 
 
 class BuildError(RuntimeError):
@@ -42,9 +45,23 @@ def children_seconds() -> float:
     return times.children_user + times.children_system
 
 
+def repository(root: Path = ROOT) -> str | None:
+    """The address of the repository, `Repository` under `[project.urls]` in pyproject.toml; None while it has none."""
+    path = root / "pyproject.toml"
+    project = tomllib.loads(path.read_text(encoding="utf-8"))["project"] if path.exists() else {}
+    return project.get("urls", {}).get("Repository")
+
+
 def execute(nb: nbformat.NotebookNode, folder: Path) -> tuple[float, float]:
     """Run all cells at full size, in place; return the seconds of wall time and of CPU time, kernel start included."""
-    env = {k: v for k, v in os.environ.items() if k not in ("EBMLEARN_SMOKE", "MPLBACKEND")}
+    with tempfile.TemporaryDirectory() as scratch:
+        # the quiz is read from the notebook that is being made, not from the one before it
+        nbformat.write(nb, Path(scratch) / f"{nb.metadata['ebmlearn']['lesson']}.ipynb")
+        return _execute(nb, folder, {"EBMLEARN_LESSONS": scratch})
+
+
+def _execute(nb: nbformat.NotebookNode, folder: Path, more: dict[str, str]) -> tuple[float, float]:
+    env = {k: v for k, v in os.environ.items() if k not in ("EBMLEARN_SMOKE", "MPLBACKEND")} | more
     env["EBMLEARN_PROGRESS"] = "off"
     env["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [env.get("PYTHONPATH")])])  # this checkout's ebmlearn
     client = NotebookClient(
@@ -88,7 +105,8 @@ def tidy(nb: nbformat.NotebookNode) -> None:
         for out in cell.outputs:
             if out.output_type in ("display_data", "execute_result"):
                 if WIDGET in out.data:
-                    out = nbformat.v4.new_output("display_data", {"text/plain": RUN_ME})
+                    says = ANSWER_HERE if "quiz-widget" in cell.metadata.get("tags", []) else RUN_ME
+                    out = nbformat.v4.new_output("display_data", {"text/plain": says})
                 elif "image/png" in out.data:
                     out.data["image/png"] = small_png(out.data["image/png"])
                     out.data["text/plain"] = "<Figure>"
@@ -150,7 +168,7 @@ def skeleton(nb: nbformat.NotebookNode) -> list[str]:
 def out_of_step(source: Path, lessons: Path) -> list[str]:
     """Why the notebooks of a source are not what a build would write (outputs aside); empty when they are in step."""
     bad: list[str] = []
-    wanted = convert(source)
+    wanted = convert(source, repository=repository())
     for kind, path in targets(source, lessons).items():
         if not path.exists():
             bad.append(f"{path} is missing")
@@ -183,7 +201,7 @@ def build(source: Path, lessons: Path) -> dict[str, float]:
         CPU seconds of "student" and "solution".
     """
     done = {}
-    for kind, nb in convert(source).items():
+    for kind, nb in convert(source, repository=repository()).items():
         path = targets(source, lessons)[kind]
         path.parent.mkdir(parents=True, exist_ok=True)
         seconds, cpu_seconds = execute(nb, path.parent)
@@ -194,18 +212,64 @@ def build(source: Path, lessons: Path) -> dict[str, float]:
         nb.metadata["ebmlearn"].update(seconds=round(seconds, 1), cpu_seconds=round(cpu_seconds, 1))
         nbformat.validate(nb)
         done[kind] = nb
+    write(done, source, lessons)
+    return {kind: nb.metadata["ebmlearn"]["cpu_seconds"] for kind, nb in done.items()}
+
+
+def write(done: dict[str, nbformat.NotebookNode], source: Path, lessons: Path) -> None:
+    """Put the notebooks of a source in their places, each whole or not at all."""
     for kind, nb in done.items():
         path = targets(source, lessons)[kind]
         scratch = path.with_suffix(".part")
         nbformat.write(nb, scratch)
         os.replace(scratch, path)
-    return {kind: nb.metadata["ebmlearn"]["cpu_seconds"] for kind, nb in done.items()}
+
+
+def restyle(source: Path, lessons: Path) -> None:
+    """Bring words, tags and the cells that the build adds up to date without running anything: outputs are kept.
+
+    Raises:
+        BuildError: code of the lesson changed (or was never executed), so that kept outputs would be another program's.
+    """
+    done = {}
+    for kind, nb in convert(source, repository=repository()).items():
+        path = targets(source, lessons)[kind]
+        if not path.exists():
+            raise BuildError(f"{path} was never built; build it")
+        old = nbformat.read(path, as_version=4)
+        ran = [cell for cell in old.cells if cell.cell_type == "code" and not MADE & set(cell.metadata.get("tags", []))]
+        code = [cell for cell in nb.cells if cell.cell_type == "code" and not MADE & set(cell.metadata.get("tags", []))]
+        before, after = [cell.source for cell in ran], [cell.source for cell in code]
+        if before != after:
+            changed = next((new for was, new in zip(before, after, strict=False) if was != new), "the number of cells")
+            raise BuildError(f"{path}: code changed, so it must be built: {changed.strip().splitlines()[0][:80]}")
+        for cell, executed in zip(code, ran, strict=True):
+            cell.outputs = executed.outputs
+            for out in cell.outputs:
+                if "image/png" in out.get("data", {}) and cell.metadata.get("alt"):
+                    out.metadata["image/png"] = {"alt": cell.metadata["alt"]}
+        for n, cell in enumerate((cell for cell in nb.cells if cell.cell_type == "code"), start=1):
+            cell.execution_count = n
+            if "quiz-widget" in cell.metadata.get("tags", []):
+                cell.outputs = [nbformat.v4.new_output("display_data", {"text/plain": ANSWER_HERE})]
+        kept = {k: v for k, v in old.metadata["ebmlearn"].items() if k not in nb.metadata["ebmlearn"]}
+        nb.metadata["ebmlearn"].update(kept)
+        nb.metadata["language_info"] = old.metadata["language_info"]
+        bad = inspect_outputs(nb, f"{source.name} ({kind})")
+        if bad:
+            raise BuildError("\n".join(bad))
+        nbformat.validate(nb)
+        done[kind] = nb
+    write(done, source, lessons)
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.build_lessons", description=__doc__)
     parser.add_argument("numbers", nargs="*", help="lessons to build, e.g. 00 04; default: those out of step")
     parser.add_argument("--all", action="store_true", help="build all lessons, in step or not")
+    parser.add_argument(
+        "--restyle", action="store_true", help="words, tags, links, quiz: update and keep the outputs; run nothing"
+    )
     parser.add_argument("--check", action="store_true", help="compare notebooks with sources; execute nothing")
     parser.add_argument("--lessons", type=Path, default=ROOT / "lessons", help="folder with source/ in it")
     args = parser.parse_args(argv)
@@ -220,9 +284,14 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if args.check:
             bad = [line for s in chosen for line in out_of_step(s, args.lessons)] + ([] if args.numbers else strays(args.lessons))
+            if bad:
+                bad.append("If only words changed, --restyle brings the notebooks up to date and runs nothing.")
             print("\n".join(bad) or f"{len(chosen)} lessons in step")
             return 1 if bad else 0
-        for s in chosen:
+        for s in chosen if args.restyle else []:
+            restyle(s, args.lessons)
+            print(f"{s.stem}: restyled", flush=True)
+        for s in [] if args.restyle else chosen:
             if args.all or args.numbers or out_of_step(s, args.lessons):
                 seconds = build(s, args.lessons)
                 print(f"{s.stem}: student {seconds['student']} s, solution {seconds['solution']} s of CPU", flush=True)

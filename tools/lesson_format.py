@@ -14,6 +14,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 KINDS = ("student", "solution")
 TAGS = {"setup", "exercise", "check", "figure", "widget", "quiz", "solution"}
+MADE = {"links", "quiz-widget", "colab"}  # cells that the build adds; no source has them
 NBVAL_TAGS = {"nbval-check-output", "nbval-ignore-output", "nbval-skip"}
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 QUESTIONS = 5
@@ -126,11 +127,38 @@ def names(tree: ast.AST) -> tuple[set[str], set[str]]:
     return bound, {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
 
 
-def convert(path: Path, *, complete: bool = True) -> dict[str, nbformat.NotebookNode]:
+def links(stem: str, kind: str, repository: str | None) -> str:
+    """The line below the header: where letters, words and the other lessons are, and a Colab badge where a repository is known."""
+    up = "../" if kind == "student" else "../../"
+    other = f"[solutions](solutions/{stem}.ipynb)" if kind == "student" else f"[without solutions](../{stem}.ipynb)"
+    pages = [("letters", "notation.md"), ("words", "glossary.md"), ("order of lessons", "course_map.md")]
+    line = " · ".join([*(f"[{name}]({up}docs/{page})" for name, page in pages), other, "`ebmlearn progress` says where you are"])
+    if repository:
+        badge = "https://colab.research.google.com/assets/colab-badge.svg"
+        where = repository.removeprefix("https://github.com/").rstrip("/")
+        path = f"lessons/{stem}.ipynb" if kind == "student" else f"lessons/solutions/{stem}.ipynb"
+        line += f" · [![Open in Colab]({badge})](https://colab.research.google.com/github/{where}/blob/main/{path})"
+    return line
+
+
+def colab_cell(repository: str) -> str:
+    """The one set-up cell that a notebook on Colab needs; elsewhere it does nothing."""
+    return (
+        "# On Colab: install the course. Anywhere else this cell does nothing.\nimport sys\n\n"
+        'if "google.colab" in sys.modules:\n'
+        f'    get_ipython().run_line_magic("pip", "install --quiet \'ebmlearn @ git+{repository.rstrip("/")}\'")'
+    )
+
+
+def convert(path: Path, *, complete: bool = True, repository: str | None = None) -> dict[str, nbformat.NotebookNode]:
     """The student's and the solution notebook of one source, without outputs.
+
+    The build adds a line of links below the header, the quiz as a widget below the folded one, and, when the address of the
+    repository is known, a Colab badge and the cell that installs the course there.
 
     Args:
         complete: ask for all that a lesson has: three checked exercises, a figure, a widget, a quiz.
+        repository: https address on GitHub, `Repository` under `[project.urls]`; None where the project has none yet.
 
     Raises:
         FormatError: an unknown tag, a mark out of place, a figure without words, a later cell that uses an exercise, ...
@@ -170,6 +198,15 @@ def convert(path: Path, *, complete: bool = True) -> dict[str, nbformat.Notebook
             expected = QUESTIONS if complete else None
             body = render_quiz(cell.source, where, expected=expected) if "quiz" in tags else cell.source
             put(("solution",) if "solution" in tags else KINDS, "markdown", dict.fromkeys(KINDS, body), tags, cell.source)
+            if len(cells["student"]) == 1:
+                line = {kind: links(path.stem, kind, repository) for kind in KINDS}
+                put(KINDS, "markdown", line, ["links"], "links")
+                if repository:
+                    put(KINDS, "code", dict.fromkeys(KINDS, colab_cell(repository)), ["colab"], "colab")
+            if "quiz" in tags:
+                source_of_quiz = f'from ebmlearn.course import quiz\n\nquiz("{path.stem[:2]}")'
+                quiz_tags = ["quiz-widget", "nbval-ignore-output"]
+                put(KINDS, "code", dict.fromkeys(KINDS, source_of_quiz), quiz_tags, "quiz widget")
             continue
         stub, full = split_solution(cell.source, where)
         if (stub != full) != ("exercise" in tags):

@@ -493,8 +493,8 @@ for t in (0.0, 0.25, 0.5, 0.75, 1.0):
 
 # %% [markdown] tags=["quiz"]
 # 1. Why is the marginal of $E(x,z)$ over the sphere exact?
-#    - [ ] Because $\beta$ is small :: A small $\beta$ would make an approximation good; no approximation is needed.
 #    - [x] Because the integral of $e^{\beta u\cdot z}$ is the same for every unit $u$ :: Rotating $u$ rotates the sphere onto itself.
+#    - [ ] Because $\beta$ is small :: A small $\beta$ would make an approximation good; no approximation is needed.
 #    - [ ] Because $z$ is Gaussian :: It lives on the sphere; given $x$ it is von Mises–Fisher.
 # 2. What would a bias in $g$ do?
 #    - [ ] Nothing, biases are harmless :: The run looks the same, which makes it worse.
@@ -502,15 +502,15 @@ for t in (0.0, 0.25, 0.5, 0.75, 1.0):
 #    - [ ] Make the energy negative :: $\tfrac12\|f\|^2$ never is.
 # 3. In NT-Xent the loss is $\log(2B-1)$. What has the encoder learned?
 #    - [ ] Everything: this is its minimum :: The minimum is lower; this is the value of a guess.
-#    - [x] Nothing that tells images apart :: All choices are equally likely.
 #    - [ ] It has overfitted :: Overfitting would show as a *low* loss on the training views.
+#    - [x] Nothing that tells images apart :: All choices are equally likely.
 # 4. Conditional samples have a lower Frechet distance than unconditional ones. Why may that be?
 #    - [ ] The labels were used in training :: They were not; ten means were taken afterwards.
 #    - [x] The condition decides the mode, which short chains are bad at :: And all ten classes are asked for equally.
 #    - [ ] They are copies of training images :: Their nearest training images are further away than those of real test images.
 # 5. A detector reaches AUROC 0.999 on noise and on inverted images. What do you know?
-#    - [ ] That it is a good detector :: Nearly every detector reaches that here.
 #    - [x] Little: these sets are saturated :: Compare on sets that separate methods, such as swapped patches.
+#    - [ ] That it is a good detector :: Nearly every detector reaches that here.
 #    - [ ] That it will find swapped patches :: See the table.
 
 # %% [markdown]

@@ -496,20 +496,20 @@ for guidance in (0.0, 0.02, 0.05, 0.1, 0.2, 0.5):
 #    - [ ] It is zero at the equilibrium :: At the equilibrium $q = p$; $Z$ may be anything, the energy's level is free.
 # 2. The sampler already equals the data, $\pi = p$. What is the plain gradient of the energy?
 #    - [ ] Zero only if the energy is right too :: Tempting, but the gradient is $\mathbb E_p[\partial E] - \mathbb E_\pi[\partial E]$.
-#    - [x] Zero, whatever the energy :: Both means are the same. That is why the *path* to the equilibrium, and the entropy, decide what the energy becomes.
 #    - [ ] That of maximum likelihood :: Only if $\pi = q$, or with importance weights.
+#    - [x] Zero, whatever the energy :: Both means are the same. That is why the *path* to the equilibrium, and the entropy, decide what the energy becomes.
 # 3. Training without entropy gave good samples. What do you know about the energy?
 #    - [ ] It is a density up to $\tau$ :: With $\tau = 0$ there is no temperature at which the sampler would be its Boltzmann distribution.
 #    - [x] Little: it is a critic of the *remaining* difference, flat where there is none :: It was informative earlier in training and forgot it.
 #    - [ ] It is the total variation :: The *value* of the game is a distance; the function is a critic.
 # 4. A backward kernel that is far from the path's posterior makes $\mathbb E_\pi[w]$
-#    - [ ] too small :: That is true of $\mathbb E[\log w]$, a lower bound of $\log Z$.
 #    - [x] still $Z$, but with more variance :: The identity holds for any kernel; a bad one makes few paths carry all the weight.
+#    - [ ] too small :: That is true of $\mathbb E[\log w]$, a lower bound of $\log Z$.
 #    - [ ] wrong by the KL between kernel and posterior :: That KL is the gap of the bound, not of the mean weight.
 # 5. Your energy runs away with plain negatives. Which change attacks the cause?
 #    - [ ] A larger batch :: The trouble is a race, not noise.
-#    - [x] A slower energy, or more sampler updates for each of the energy's :: The sampler must be able to answer before the holes are dug. Weighted negatives push back at once, too.
 #    - [ ] A larger $\tau$ :: With $\gamma = 0$, $\tau$ only rescales the energy; a larger one is the same race in other units.
+#    - [x] A slower energy, or more sampler updates for each of the energy's :: The sampler must be able to answer before the holes are dug. Weighted negatives push back at once, too.
 
 # %% [markdown]
 # ## Summary
