@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import shlex
 import shutil
 import subprocess
 import sys
@@ -112,7 +113,7 @@ def _parse(target: Any, argv: Sequence[str], *, prog: str, default: Any = None) 
 
 @dataclass
 class How:
-    """How a run is driven; none of this changes the numbers, and a run interrupted and resumed equals one that was not.
+    """How a run is driven; a run interrupted and resumed equals one that was not. Only precision and processes touch the numbers.
 
     Args:
         out: folder for checkpoints, metrics.csv and samples.
@@ -121,8 +122,11 @@ class How:
         override: names of hyperparameters that may differ from the checkpoint's.
         checkpoint_minutes: time between checkpoints.
         accelerator: "cpu", "cuda" or "auto".
-        devices: processes, one a device.
-        precision: as Fabric names it, e.g. 32-true or bf16-mixed.
+        devices: processes on this machine, one a device.
+        num_nodes: machines; start each with torchrun.
+        precision: as Fabric names it, e.g. 32-true or bf16-mixed; default the recipe's own.
+        log_every: updates between rows of metrics.csv; default 20, on a GPU 100.
+        tensorboard: write the metrics for TensorBoard too.
     """
 
     out: Path
@@ -132,7 +136,27 @@ class How:
     checkpoint_minutes: float = 2.0
     accelerator: str = "cpu"
     devices: int = 1
-    precision: str = "32-true"
+    num_nodes: int = 1
+    precision: str | None = None
+    log_every: int | None = None
+    tensorboard: bool = False
+
+
+# recipes that place bfloat16 themselves: the setting that --precision sets, and its values
+OWN_PRECISION: dict[str, tuple[str, dict[str, str]]] = {
+    "clel": ("trunk", {"32-true": "float32", "bf16-mixed": "bf16"}),
+    "rbm": ("products", {"32-true": "float32", "bf16-mixed": "bfloat16"}),
+}
+
+
+def _precision(name: str, config: Any, precision: str | None) -> tuple[Any, str]:
+    """The configuration, and what Fabric is told: a recipe that knows which numbers must stay in float32 is asked first."""
+    if name not in OWN_PRECISION or precision is None:
+        return config, precision or "32-true"
+    setting, values = OWN_PRECISION[name]
+    if precision not in values:
+        raise Problem(f"ebmlearn train {name} knows the precisions {', '.join(values)}; got {precision!r}")
+    return replace(config, **{setting: values[precision]}), "32-true"
 
 
 def _value_of(argv: Sequence[str], flag: str) -> str | None:
@@ -157,9 +181,16 @@ def _without(argv: list[str], flag: str) -> tuple[str | None, list[str]]:
 def _train(argv: list[str]) -> int:
     known = recipes()
     if not argv or argv[0] in ("-h", "--help"):
-        print("usage: ebmlearn train RECIPE --data NAME --out DIR [--max-minutes M] [--resume] [--override NAME ...]\n")
+        print(
+            "usage: ebmlearn train RECIPE --data NAME --out DIR [--preset P] [--max-minutes M] [--resume] [--override NAME ...]\n"
+        )
         print("\n".join(f"  {name:10s} {r.about}" for name, r in known.items()))
-        print("\n--preset NAME starts from other settings where a recipe has them, e.g. rbm: small, paper, released, large.")
+        print(
+            "\n--preset NAME starts from other settings where a recipe has them: clel and gcd tiny, small, base, large; rbm tiny,"
+        )
+        print(
+            "small, paper, released, large. A wrong name lists those of the data set. docs/training.md has a command for each case."
+        )
         print("ebmlearn train RECIPE --help lists the recipe's hyperparameters; ebmlearn data lists the data.")
         return 0 if argv else 2
     name, rest = argv[0], argv[1:]
@@ -190,15 +221,19 @@ def _train(argv: list[str]) -> int:
     from .training.state import RunOptions, make_fabric
 
     how: How = args.how
+    config, precision = _precision(name, args.config, how.precision)
+    fabric = make_fabric(devices=how.devices, accelerator=how.accelerator, precision=precision, num_nodes=how.num_nodes)
     options = RunOptions(
         out=how.out,
         resume=how.resume,
         override=how.override,
         max_minutes=how.max_minutes,
         checkpoint_minutes=how.checkpoint_minutes,
+        log_every=how.log_every or (100 if fabric.device.type == "cuda" else 20),
+        command=shlex.join(["ebmlearn", "train", *argv]),
+        tensorboard=how.tensorboard,
     )
-    fabric = make_fabric(devices=how.devices, accelerator=how.accelerator, precision=how.precision)
-    state = _with_progress(_get(f"{recipe.module}:run_{name}"), args.config, options, fabric)
+    state = _with_progress(_get(f"{recipe.module}:run_{name}"), config, options, fabric)
     if fabric.global_rank == 0:
         print(f"{state.step} updates; checkpoint {how.out / 'last.ckpt'}")
         print(f"draw from it: ebmlearn sample --from {how.out} --n 100 --out samples.npz")

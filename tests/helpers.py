@@ -1,8 +1,33 @@
-"""What several tests share: equality of nested states, and an energy that counts how often it is asked."""
+"""What several tests share: equality of nested states, a CIFAR-10 archive of noise, and an energy that counts how often it is asked."""
 
+import hashlib
+import io
+import json
+import pickle
+import tarfile
+
+import numpy as np
 import torch
 
 from ebmlearn.functional import value_and_grad
+
+
+def fake_cifar(root, *, train=40, test=20, seed=0):
+    """A CIFAR-10 archive of noise in the official format, vouched for by the root's checksums.json."""
+    rng = np.random.RandomState(seed)
+    archive = io.BytesIO()
+    sizes = {**{f"data_batch_{i}": train // 5 for i in range(1, 6)}, "test_batch": test}
+    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+        for name, n in sizes.items():
+            batch = {"data": rng.randint(0, 256, (n, 3072)).astype(np.uint8), "labels": [i % 10 for i in range(n)]}
+            body = pickle.dumps(batch, protocol=2)
+            info = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+            info.size = len(body)
+            tar.addfile(info, io.BytesIO(body))
+    name = "cifar10/cifar-10-python.tar.gz"
+    (root / "cifar10").mkdir(parents=True)
+    (root / name).write_bytes(archive.getvalue())
+    (root / "checksums.json").write_text(json.dumps({name: hashlib.sha256(archive.getvalue()).hexdigest()}))
 
 
 def same(a, b):

@@ -28,6 +28,8 @@ ORDER = {
     "datasets": ["files", "toy", "digits", "images", "registry"],
     "metrics": ["chains", "divergence", "partition", "partition_rbm", "ratios", "images", "ood"],
     "training": [
+        "files",
+        "processes",
         "state",
         "ablate",
         "engine",

@@ -61,8 +61,9 @@ class Gaussian(Energy):
                 raise ValueError("expected a symmetric covariance; got one that differs from its transpose")
             factor, failed = torch.linalg.cholesky_ex(0.5 * (cov + cov.T))
             if failed:
+                found = torch.linalg.eigvalsh(cov)
                 raise ValueError(
-                    f"expected a positive definite covariance; eigenvalues are {torch.linalg.eigvalsh(cov).tolist()}"
+                    f"expected a positive definite covariance; eigenvalues go from {float(found[0]):.3g} to {float(found[-1]):.3g}"
                 )
             precision = torch.cholesky_inverse(factor)
         elif cov.ndim == 0 or cov.shape == m.shape:

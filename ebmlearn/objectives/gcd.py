@@ -28,7 +28,14 @@ def path_log_weight(e: Tensor, log_backward: Tensor, log_path: Tensor, *, temper
     return -e / temperature + log_backward - log_path
 
 
-def gcd_energy(e_pos: Tensor, e_neg: Tensor, *, log_weights: Tensor | None = None, gamma: float = 0.0) -> Tensor:
+def gcd_energy(
+    e_pos: Tensor,
+    e_neg: Tensor,
+    *,
+    log_weights: Tensor | None = None,
+    gamma: float = 0.0,
+    everyone: Tensor | None = None,
+) -> Tensor:
     """The energy's loss: mean E(x+) - sum_i v_i E(x_i-) + gamma (mean E(x+)² + mean E(x-)²).
 
     Plain negatives, v = 1/n, are the papers' step: they descend E_p[E] - E_pi[E], the energy's side of the game. With
@@ -41,6 +48,8 @@ def gcd_energy(e_pos: Tensor, e_neg: Tensor, *, log_weights: Tensor | None = Non
         e_neg: energies of the sampler's points, detached from the sampler, `[m]`.
         log_weights: of `path_log_weight`, `[m]`, detached; None for plain negatives.
         gamma: >= 0.
+        everyone: log-weights of all processes, `[M]`, M a multiple of m: the weights are normalised over them, and the mean of the
+            processes' losses is the loss of all points at once. None: those of this process are all there are.
 
     References:
         Generalized contrastive divergence (Yoon et al., 2023).
@@ -52,7 +61,13 @@ def gcd_energy(e_pos: Tensor, e_neg: Tensor, *, log_weights: Tensor | None = Non
     """
     if gamma < 0:
         raise ValueError(f"expected gamma >= 0; got {gamma}")
-    negative = e_neg.mean() if log_weights is None else (torch.softmax(log_weights, 0) * e_neg).sum()
+    if log_weights is None:
+        negative = e_neg.mean()
+    elif everyone is None:
+        negative = (torch.softmax(log_weights, 0) * e_neg).sum()
+    else:
+        share = len(everyone) / len(log_weights)
+        negative = share * ((log_weights - torch.logsumexp(everyone, 0)).exp() * e_neg).sum()
     loss = e_pos.mean() - negative
     return loss + gamma * energy_l2(e_pos, e_neg) if gamma else loss
 
@@ -81,7 +96,7 @@ def cost_to_go(e: Tensor, log_policy: Tensor, log_backward: Tensor, *, temperatu
     return e / temperature + (log_policy - log_backward).cumsum(0)
 
 
-def policy_gradient(log_policy: Tensor, advantage: Tensor) -> Tensor:
+def policy_gradient(log_policy: Tensor, advantage: Tensor, *, everyone: Tensor | None = None) -> Tensor:
     """mean over paths of sum_k A_k log pi(x_{k-1} | x_k), whose gradient estimates that of the expected cost.
 
     The advantages are detached and centred over the batch at each step, so a constant added to the energy changes nothing.
@@ -90,15 +105,19 @@ def policy_gradient(log_policy: Tensor, advantage: Tensor) -> Tensor:
     Args:
         log_policy: `[T, n]`, with gradients to the policy and none to the path.
         advantage: `[T, n]`, cost minus baseline.
+        everyone: advantages of all processes, `[T, N]`, N a multiple of n: they are centred over these, and the mean of the
+            processes' losses is the loss of all paths at once. None: those of this process are all there are.
 
     References:
         Simple statistical gradient-following algorithms for connectionist reinforcement learning (Williams, 1992).
     """
-    n = advantage.shape[-1]
+    a = advantage.detach()
+    every = a if everyone is None else everyone.detach()
+    n = every.shape[-1]
     if n < 2:
         raise ValueError(f"expected at least two paths to centre advantages over; got {n}")
-    a = advantage.detach()
-    return ((a - a.mean(-1, keepdim=True)) * log_policy).sum() / (n - 1)
+    total = ((a - every.mean(-1, keepdim=True)) * log_policy).sum() / (n - 1)
+    return total if everyone is None else total * (n / a.shape[-1])
 
 
 def effective_fraction(log_weights: Tensor) -> Tensor:

@@ -264,7 +264,8 @@ class DiffusionSampler(nn.Module):
         k = torch.randint(1, len(self.table), (len(x),), generator=generator, device=x.device)
         eps = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
         bar = expand_as(self.table[k], x)
-        return (self.net(bar.sqrt() * x + (1 - bar).sqrt() * eps, k) - eps).square().mean()
+        loss = (self.net(bar.sqrt() * x + (1 - bar).sqrt() * eps, k) - eps).square().mean()
+        return loss + 0 * self.log_sigma.sum()  # data-parallel training expects a gradient of every parameter
 
 
 class Backward(nn.Module):

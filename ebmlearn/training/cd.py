@@ -16,6 +16,7 @@ from ..energies.neural import MLPEnergy, NormEnergy
 from ..objectives import contrastive_divergence, energy_l2, gradient_penalty
 from ..samplers import Clamped, Kernel, Langevin, ReplayBuffer, sample
 from .engine import write_png
+from .processes import share
 from .state import (
     BatchStream,
     Metrics,
@@ -291,7 +292,7 @@ def run_cd(config: CDConfig, options: RunOptions, *, fabric: Any = None, on_log:
         ema=ema,
         generator=generator,
         batches=BatchStream.of(fabric, data.x, batch_size=config.batch_size, seed=config.seed),
-        buffer=ReplayBuffer(fresh(config.buffer_size), restart_prob=config.restart_prob)
+        buffer=ReplayBuffer(fresh(share(config.buffer_size, "buffer_size")), restart_prob=config.restart_prob)
         if config.negatives == "buffer"
         else None,
     )

@@ -21,6 +21,7 @@ from ..objectives import contrastive_divergence, energy_l2
 from ..samplers import ReplayBuffer
 from .clel_model import ClelConfig, ClelModel, build_joint, build_learner, clel_preset, kernel_of, load_bytes
 from .engine import ChainRunner, ema_update, explain_out_of_memory, fused_adam, fused_sgd, prepare_device, write_png
+from .processes import gather_rows, share
 from .state import BatchStream, Metrics, RunOptions, TrainState, bare, make_fabric, read_checkpoint, resume, run
 
 __all__ = ["ClelConfig", "ClelState", "clel_losses", "clel_preset", "load_clel", "run_clel", "train_clel"]
@@ -148,15 +149,6 @@ def train_clel(fabric: Any, state: ClelState, config: ClelConfig, *, levels: int
         }
 
 
-def gather_rows(x: Tensor) -> Tensor:
-    """The rows of all processes in the order of their ranks, with gradients; x itself in a single process."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()) or torch.distributed.get_world_size() == 1:
-        return x
-    from torch.distributed.nn.functional import all_gather
-
-    return torch.cat(all_gather(x.contiguous()))
-
-
 def build_state(fabric: Any, config: ClelConfig, x: Tensor, y: Tensor) -> ClelState:
     """Networks, optimisers, buffer and batch stream on Fabric's device."""
     torch.manual_seed(config.seed)
@@ -168,11 +160,11 @@ def build_state(fabric: Any, config: ClelConfig, x: Tensor, y: Tensor) -> ClelSt
         joint.g.requires_grad_(False)  # type: ignore[union-attr]
     learner = build_learner(config, image_shape, joint.f.out_features, n_classes=int(y.max()) + 1, gather=gather_rows)  # type: ignore[arg-type, union-attr]
     generator = torch.Generator(device).manual_seed(config.seed + 1000 * (fabric.global_rank + 1))
-    start = torch.rand(config.buffer_size, *image_shape, device=device, generator=generator)
+    start = torch.rand(share(config.buffer_size, "buffer_size"), *image_shape, device=device, generator=generator)
     batches = BatchStream(
         x.to(device),
         y.to(device),
-        batch_size=config.batch_size // fabric.world_size,
+        batch_size=share(config.batch_size, "batch_size"),
         seed=config.seed,
         rank=fabric.global_rank,
         world_size=fabric.world_size,
@@ -198,6 +190,8 @@ def attach_learner(fabric: Any, state: ClelState, config: ClelConfig, learner: L
     """Put the encoder, its optimiser and its average into the state; a fixed encoder gets neither."""
     learner = learner.to(fabric.device)
     if fabric.device.type == "cuda":
+        if fabric.world_size > 1:  # the batch statistics of all processes, as one process has them; torch has it for GPUs only
+            learner = nn.SyncBatchNorm.convert_sync_batchnorm(learner)
         channels_last(learner)
     trained = [p for p in learner.parameters() if p.requires_grad]
     state.learner_ema = copy.deepcopy(learner.encoder).requires_grad_(False)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ..functional import EnergyFunction
 from ..samplers import Clamped
+from .files import write_atomic
 
 MODES = ("auto", "eager", "graph", "compile")
 
@@ -183,7 +184,5 @@ def write_png(path: Path, x: Tensor, *, columns: int = 10, scale: int = 1) -> No
 
     head = struct.pack(">IIBBBBB", data.shape[1], data.shape[0], 8, 0 if c == 1 else 2, 0, 0, 0)
     lines = b"".join(b"\0" + line.tobytes() for line in data)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_bytes(
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(lines, 6)) + chunk(b"IEND", b"")
-    )
+    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(lines, 6)) + chunk(b"IEND", b"")
+    write_atomic(path, b"\x89PNG\r\n\x1a\n" + body)

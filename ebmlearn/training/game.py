@@ -14,6 +14,8 @@ from ..energies.confined import ConfinedEnergy
 from ..networks.fourier import FourierMLP, StepMLP
 from ..networks.unet import StepEncoder, UNet
 from ..samplers.diffusion import Backward, DiffusionSampler, cosine_alpha_bar, spaced
+from .files import write_atomic
+from .processes import share
 from .state import BatchStream, TrainState, ema_of
 
 UPDATES = ("pg", "bptt", "dp")
@@ -139,12 +141,45 @@ LARGE = replace(
 )
 
 
-def gcd_preset(data: str) -> GcdConfig:
-    """The settings to start from: importance weights and policy gradient in the plane, plain negatives on images."""
+TINY = {"batch_size": 8, "pretrain_batch_size": 8, "sampler_steps": 3, "warm_up": 1}
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "points": {"default": {}, "tiny": {**TINY, "hidden_features": (8, 8), "fourier_features": 4}},
+    "small images": {"default": {}, "tiny": {**TINY, "table": 20, "width": 8, "energy_width": 8}},
+    "images": {
+        "default": {},
+        "tiny": {**TINY, "table": 20, "width": 8, "multipliers": (1, 2), "blocks": 1, "energy_width": 8},
+        "small": {"width": 32, "blocks": 1, "energy_width": 32},
+        "base": {"pretrain_steps": 100_000, "width": 96, "ema": 0.9995, "pretrain_learning_rate": 2e-4},
+        "large": {
+            "pretrain_steps": 400_000,
+            "pretrain_batch_size": 128,
+            "pretrain_learning_rate": 2e-4,
+            "width": 128,
+            "multipliers": (1, 2, 2, 2),
+            "energy_width": 128,
+            "ema": 0.9999,
+        },
+    },
+}
+
+
+def gcd_preset(data: str, preset: str = "default") -> GcdConfig:
+    """The settings to start from: importance weights and policy gradient in the plane, plain negatives on images.
+
+    Args:
+        data: a name from `ebmlearn data`, or a path to own data.
+        preset: "default"; "tiny" (that it runs); for images of 9 pixels and more also "small", "base" (a UNet of 96 channels) and
+            "large" (of 128, four resolutions).
+
+    Raises:
+        ValueError: another one; lists those there are.
+    """
     event_shape = datasets.load(data, limit=10).event_shape
-    if len(event_shape) == 1:
-        return replace(GcdConfig(), data=data)
-    return replace(IMAGES if event_shape[-1] <= 8 else LARGE, data=data)
+    kind = "points" if len(event_shape) == 1 else "small images" if event_shape[-1] <= 8 else "images"
+    if preset not in PRESETS[kind]:
+        raise ValueError(f"no preset {preset!r} of gcd for {data!r}; there are {', '.join(sorted(PRESETS[kind]))}")
+    start = {"points": GcdConfig(), "small images": IMAGES, "images": LARGE}[kind]
+    return replace(start, data=data, **PRESETS[kind][preset])
 
 
 @dataclass
@@ -201,7 +236,9 @@ def build_energy(config: GcdConfig, event_shape: tuple[int, ...]) -> Energy:
     """The untrained energy: Fourier features and a bowl for points, a convolutional encoder for images."""
     if len(event_shape) == 3:
         halvings = len(config.multipliers) - 1
-        return ConfinedEnergy(StepEncoder(channels=event_shape[0], width=config.energy_width, halvings=halvings), event_ndim=3)
+        encoder = StepEncoder(channels=event_shape[0], width=config.energy_width, halvings=halvings)
+        encoder.gates.requires_grad_(False)  # an energy has no step: data-parallel training must not wait for their gradients
+        return ConfinedEnergy(encoder, event_ndim=3)
     net = FourierMLP(
         event_shape[0], 1, hidden_features=config.hidden_features, n_features=config.fourier_features, scale=config.fourier_scale
     )
@@ -270,7 +307,7 @@ def build_state(config: GcdConfig, fabric: Any) -> GcdState:
     rank, world = fabric.global_rank, fabric.world_size
 
     def stream(size: int, seed: int) -> BatchStream:
-        return BatchStream(data, batch_size=min(size, len(data)) // world, seed=seed, rank=rank, world_size=world)
+        return BatchStream(data, batch_size=share(min(size, len(data)), "batch size"), seed=seed, rank=rank, world_size=world)
 
     return GcdState(
         sampler=wrapped,
@@ -303,9 +340,8 @@ def read_weights(path: str) -> dict[str, Tensor]:
 
 def write_weights(module: nn.Module, path: Any, *, half: bool = False) -> None:
     """Weights of a module as `.safetensors`, in bfloat16 when `half`."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     to = torch.bfloat16 if half else torch.float32
-    save_file(
-        {k: (v.to(to) if v.is_floating_point() else v).detach().cpu().contiguous() for k, v in module.state_dict().items()}, path
-    )
+    body = {k: (v.to(to) if v.is_floating_point() else v).detach().cpu().contiguous() for k, v in module.state_dict().items()}
+    write_atomic(path, save(body))

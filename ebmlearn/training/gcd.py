@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..objectives import cost_to_go, effective_fraction, gcd_energy, gcd_sampler, path_log_weight, policy_gradient
 from ..samplers.diffusion import Path
 from .game import GcdConfig, GcdState, build_state, gcd_preset, write_weights
+from .processes import gather_rows, share, world_size
 from .state import Metrics, RunOptions, bare, make_fabric, resume, run
 
 __all__ = ["GcdConfig", "GcdState", "gcd_preset", "run_gcd", "sampler_losses", "train_gcd"]
@@ -39,7 +40,7 @@ def sampler_losses(state: GcdState, config: GcdConfig, path: Path | None) -> tup
     sampler, energy, backward, value = state.sampler, bare(state.energy), state.backward, state.value
     on = 1.0 if config.entropy else 0.0
     if path is None:
-        path = sampler.path(config.batch_size, generator=state.generator)  # type: ignore[operator]
+        path = sampler.path(share(config.batch_size, "batch_size"), generator=state.generator)  # type: ignore[operator]
         log_q = backward(path.x)
         weight = -energy(path.x[0]) / config.temperature + on * (log_q.sum(0) - path.log_prob)
         return gcd_sampler(weight), None
@@ -49,14 +50,20 @@ def sampler_losses(state: GcdState, config: GcdConfig, path: Path | None) -> tup
             log_q = backward(path.x)
             cost = cost_to_go(energy(path.x[0]), on * path.log_policy, on * log_q, temperature=config.temperature)
         v = value(path.x[1:], k).squeeze(-1)
-        return policy_gradient(sampler(path.x), cost - v), (v - cost).square().mean()
+        advantage = (cost - v).detach()
+        everyone = gather_rows(advantage.T).T if world_size() > 1 else None
+        return policy_gradient(sampler(path.x), advantage, everyone=everyone), (v - cost).square().mean()
     sigma = bare(sampler).log_sigma.exp()  # type: ignore[union-attr]
     noise = torch.randn(path.x[1:].shape, generator=state.generator, device=path.x.device)
     ones = (1,) * (path.x.ndim - 1)
     y = sampler.mean(path.x[1:], k) + sigma.reshape(-1, *ones) * noise  # type: ignore[operator]
     end = energy(y[:1]) / config.temperature
-    ahead = torch.cat([end, value(y[1:], k[:-1]).squeeze(-1)])
+    for player in (value, backward):  # the sampler moves in a landscape that its own step leaves as it is
+        player.requires_grad_(False)
+    ahead = torch.cat([end, bare(value)(y[1:], k[:-1]).squeeze(-1)])
     running = -bare(sampler).entropies().reshape(-1, 1) - bare(backward).log_step(y, path.x[1:])  # type: ignore[operator]
+    for player in (value, backward):
+        player.requires_grad_(True)
     target = ahead + on * running
     v = value(path.x[1:].detach(), k).squeeze(-1)
     return target.sum(0).mean(), (v - target.detach()).square().mean()
@@ -130,7 +137,7 @@ def _play(fabric: Any, state: GcdState, config: GcdConfig) -> Metrics:
 
     for _ in range(config.sampler_updates):
         with torch.no_grad():
-            path = sampler.path(config.batch_size, generator=g)
+            path = sampler.path(share(config.batch_size, "batch_size"), generator=g)
         if state.opt_backward is not None:
             _descend(fabric, state.opt_backward, -state.backward(path.x).sum(0).mean())
         if played < config.warm_up:
@@ -147,12 +154,19 @@ def _play(fabric: Any, state: GcdState, config: GcdConfig) -> Metrics:
             _descend(fabric, state.opt_value, v_loss)
 
     with torch.no_grad():
-        path = sampler.path(config.batch_size, generator=g)
+        path = sampler.path(share(config.batch_size, "batch_size"), generator=g)
         log_q = backward(path.x).sum(0)
     x_neg = path.x[0]
     e_pos, e_neg = state.energy(torch.cat([x_pos, x_neg])).split([len(x_pos), len(x_neg)])
     log_w = path_log_weight(e_neg.detach(), log_q, path.log_prob, temperature=config.temperature)
-    loss_e = gcd_energy(e_pos, e_neg, log_weights=log_w if config.negatives == "weighted" else None, gamma=config.gamma)
+    every_w = gather_rows(log_w)
+    loss_e = gcd_energy(
+        e_pos,
+        e_neg,
+        log_weights=log_w if config.negatives == "weighted" else None,
+        gamma=config.gamma,
+        everyone=every_w if world_size() > 1 else None,
+    )
     state.opt_energy.zero_grad()
     fabric.backward(loss_e)
     norm = torch.stack(torch._foreach_norm([p.grad for p in energy.parameters() if p.grad is not None])).norm()
@@ -166,9 +180,9 @@ def _play(fabric: Any, state: GcdState, config: GcdConfig) -> Metrics:
         "loss_denoise": norm.new_zeros(()),
         "e_pos": e_pos.mean().detach(),
         "e_neg": e_neg.mean().detach(),
-        "log_z": torch.logsumexp(log_w, 0) - math.log(len(log_w)),
-        "elbo": log_w.mean(),
-        "ess": effective_fraction(log_w),
+        "log_z": torch.logsumexp(every_w, 0) - math.log(len(every_w)),
+        "elbo": every_w.mean(),
+        "ess": effective_fraction(every_w),
         "grad_norm": norm,
         "sigma_T": sampler.log_sigma[-1].detach().exp(),
     }

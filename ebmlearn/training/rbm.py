@@ -14,6 +14,7 @@ from ..energies.rbm import GaussianBernoulliRBM
 from ..samplers import AnnealedPath, GibbsLangevin, MemoryGibbs, MetropolisSweep, annealed_chains, sample
 from ..samplers.sweeps import Gradients, Sweeps
 from ..schedules import cosine
+from .processes import gather_rows, share
 from .rbm_data import PLANE, FlatData, Standardise, flat_data, warn_unless_standardised
 from .rbm_report import report
 from .state import BatchStream, Diverged, Metrics, RunOptions, TrainState, make_fabric, read_checkpoint, resume, run
@@ -58,6 +59,7 @@ class RBMConfig:
         noise: standard deviation of Gaussian noise added to data, in the data's units.
         limit: use so many training points; 0 is all.
         products: "float32" or "bfloat16" matrix products in the chains.
+        ais_sweeps: annealing sweeps of the log-likelihood measured at the end; 0 leaves the measurement out.
     """
 
     data: str = "digits"
@@ -90,6 +92,7 @@ class RBMConfig:
     noise: float = 0.0
     limit: int = 0
     products: str = "float32"
+    ais_sweeps: int = 1500
 
 
 DIGITS = RBMConfig()
@@ -163,6 +166,10 @@ for _name, _hidden in (("mnist", 4096), ("fashion_mnist", 10_000), ("cifar10", 1
         clip=10.0,
         products="bfloat16",
     )
+for _name in ("gmm2d", "digits", "mnist", "fashion_mnist", "cifar10"):
+    PRESETS[_name, "tiny"] = replace(
+        PRESETS[_name, "small"], batch_size=16, n_chains=16, n_hidden=8, sweeps=2, limit=200, ais_sweeps=0
+    )
 for _name in ("gmm2d", "mnist", "fashion_mnist", "cifar10"):
     PRESETS[_name, "released"] = replace(
         PRESETS[_name, "paper"],
@@ -178,7 +185,7 @@ def rbm_preset(data: str, variant: str = "small") -> RBMConfig:
 
     Args:
         data: a data set's name; an unknown one gets the settings of images.
-        variant: "small" (ours, minutes on a CPU), "paper" (the paper's sizes and optimiser at temperature 1; the settings
+        variant: "tiny" (that it runs, in seconds), "small" (ours, minutes on a CPU), "paper" (the paper's sizes and optimiser at temperature 1; the settings
             for CIFAR-10 are our own), "released" (with the released program's temperature T = batch size), "large" (ours at the
             paper's sizes, for a GPU).
 
@@ -293,8 +300,12 @@ def train_rbm(
         if negatives == "annealed":
             assert path is not None
             x_neg, log_w = annealed_chains(rbm, path, n_chains, k, generator=g)
-            weight = torch.softmax(log_w if annealed_weights else torch.zeros_like(log_w), 0)
-            metrics["ess"] = 1 / (weight.square().sum() * n_chains)
+            log_w = log_w if annealed_weights else torch.zeros_like(log_w)
+            every = gather_rows(log_w)  # normalised over the chains of all processes, whose gradients are averaged
+            weight = torch.softmax(log_w, 0)
+            if every is not log_w:
+                weight = (log_w - torch.logsumexp(every, 0)).exp() * (len(every) / n_chains)
+            metrics["ess"] = 1 / (torch.softmax(every, 0).square().sum() * len(every))
             negative: Gradients = rbm.gradients(x_neg, weight=weight)
         else:
             start = _start(negatives, state, x, n_chains)
@@ -376,14 +387,14 @@ def build(config: RBMConfig, fabric: Any) -> tuple[RBMState, FlatData, Iterator[
     kernel = kernel_of(config)
     chains = None
     if config.negatives == "pcd":
-        chains = torch.randn(config.n_chains, x.shape[1], generator=generator, device=device)
+        chains = torch.randn(share(config.n_chains, "n_chains"), x.shape[1], generator=generator, device=device)
     state = RBMState(
         rbm=rbm,
         optimizer=build_optimizer(config, rbm),
         generator=generator,
         batches=BatchStream(
             data.train.to(device),
-            batch_size=min(config.batch_size, len(data.train)) // fabric.world_size,
+            batch_size=share(min(config.batch_size, len(data.train)), "batch_size"),
             seed=config.seed,
             rank=fabric.global_rank,
             world_size=fabric.world_size,
@@ -398,7 +409,7 @@ def build(config: RBMConfig, fabric: Any) -> tuple[RBMState, FlatData, Iterator[
         points=lambda rows: scale(data.points(rows, generator=generator)),
         sweeps=Sweeps(rbm, kernel, marginal=config.sampler == "langevin", products=config.products),  # type: ignore[arg-type]
         k=config.sweeps,
-        n_chains=config.n_chains,
+        n_chains=share(config.n_chains, "n_chains"),
         negatives=config.negatives,
         burn_in=config.burn_in,
         annealed_weights=config.annealed_weights,
@@ -424,7 +435,7 @@ def run_rbm(config: RBMConfig, options: RunOptions, *, fabric: Any = None, on_lo
     if draw and fabric.global_rank == 0:
         g = torch.Generator(state.rbm.W.device).manual_seed(config.seed + 99)
         samples = samples_from_noise(state.rbm, config, 4000 if data.shape == (2,) else 400, config.sweeps, generator=g)
-        report(state.rbm, state.scale, data, Path(options.out), samples=samples, generator=g)
+        report(state.rbm, state.scale, data, Path(options.out), samples=samples, sweeps=config.ais_sweeps, generator=g)
     return state
 
 

@@ -13,6 +13,7 @@ from ..energies.rbm import GaussianBernoulliRBM
 from ..metrics.partition import quadrature
 from ..metrics.partition_rbm import path_from_data, rbm_ais
 from .engine import write_png
+from .files import write_atomic
 from .rbm_data import FlatData, Standardise
 
 BOX = 6.0  # half width of the square, in standardised units, on which a density in the plane is integrated
@@ -106,6 +107,7 @@ def report(
     samples: tuple[Tensor, Tensor],
     generator: torch.Generator,
     chains: int = 400,
+    sweeps: int = 1500,
 ) -> dict[str, float]:
     """Measure, draw, and write what was measured to results.json.
 
@@ -113,15 +115,16 @@ def report(
         scale: the units that rbm works in.
         samples: chains' last positions and conditional means, standardised.
         chains: of AIS.
+        sweeps: of AIS; 0 measures nothing but the Gaussian's log-likelihood.
     """
     device, g = rbm.W.device, generator
     points = [scale(data.points(rows[:5000].to(device), generator=g)) for rows in (data.train, data.test)]
-    result = log_likelihood(rbm, *points, chains=chains, generator=g)
+    result = log_likelihood(rbm, *points, chains=chains, sweeps=sweeps, generator=g) if sweeps else {}
     result["gaussian_test"] = gaussian_log_likelihood(*points)
     if data.shape == (2,):  # in the data's own units, where the truth is known
-        for key in ("test", "train", "gaussian_test"):
+        for key in {"test", "train", "gaussian_test"} & set(result):
             result[key] -= float(scale.log_det)
     out.mkdir(parents=True, exist_ok=True)
     pictures(rbm, scale, data.shape, out, *samples)
-    (out / "results.json").write_text(json.dumps(result, indent=1) + "\n")
+    write_atomic(out / "results.json", json.dumps(result, indent=1) + "\n")
     return result

@@ -6,9 +6,7 @@ step) are everything the future of the run depends on, so saving the fields and 
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +18,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..samplers.base import NotFinite
+from .files import append_row, atomic, drop_rows_after, remove_scratch, scalar_writer, session
+from .processes import share
 
 FORMAT = 1  # raised whenever an old checkpoint can no longer be read
 Metrics = dict[str, Tensor]
@@ -89,7 +89,7 @@ class BatchStream:
     def of(cls, fabric: Any, *tensors: Tensor, batch_size: int, seed: int = 0) -> BatchStream:
         """This process's share, on its device, of global batches of `batch_size` rows."""
         rows = [t.to(fabric.device) for t in tensors]
-        own = batch_size // fabric.world_size
+        own = share(batch_size, "batch_size")
         return cls(*rows, batch_size=own, seed=seed, rank=fabric.global_rank, world_size=fabric.world_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
@@ -127,6 +127,9 @@ class TrainState:
 
     step: int = dataclasses.field(default=0, kw_only=True)
 
+    def __post_init__(self) -> None:
+        self.sessions: list[dict[str, Any]] = []  # who trained this so far; written beside the fields, not one of them
+
     def state_dict(self) -> dict[str, Any]:
         out: dict[str, Any] = {}
         for f in dataclasses.fields(self):
@@ -163,22 +166,8 @@ class TrainState:
 
 def save_atomic(path: Path, payload: Mapping[str, Any]) -> None:
     """Write `payload` with torch.save so that `path` is never half-written: write beside it, fsync, rename."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(scratch, "wb") as file:
-            torch.save(dict(payload), file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with atomic(path) as file:
+        torch.save(dict(payload), file)
 
 
 def plain(config: Any) -> dict[str, Any]:
@@ -200,10 +189,10 @@ def plain(config: Any) -> dict[str, Any]:
     return out
 
 
-def save_checkpoint(path: Path, *, recipe: str, config: Any, state: TrainState) -> None:
-    """Write the whole state of a run, atomically."""
+def save_checkpoint(path: Path, *, recipe: str, config: Any, state: TrainState, processes: int = 1) -> None:
+    """Write the whole state of a run, atomically, with the sessions that made it and the number of processes it belongs to."""
     payload = {"format": FORMAT, "recipe": recipe, "config": plain(config), "state": state.state_dict()}
-    save_atomic(path, payload)
+    save_atomic(path, {**payload, "processes": processes, "sessions": state.sessions})
 
 
 def read_checkpoint(path: Path, *, recipe: str | None = None) -> dict[str, Any]:
@@ -230,6 +219,7 @@ def read_checkpoint(path: Path, *, recipe: str | None = None) -> dict[str, Any]:
 def check_same_config(saved: Mapping[str, Any], config: Any, override: tuple[str, ...] = ()) -> None:
     """Raise a CheckpointError when a hyperparameter differs from the checkpoint's and is not named in `override`."""
     now = plain(config)
+    saved = {**plain(type(config)()), **saved}  # a setting that is younger than the checkpoint was at its default
     unknown = sorted(set(override) - set(now))
     if unknown:
         raise CheckpointError(f"--override names {unknown}, which this recipe does not have; it has {sorted(now)}")
@@ -251,6 +241,8 @@ class RunOptions:
         checkpoint_minutes: time between checkpoints.
         log_every: steps between rows of metrics.csv; the guard looks at the same steps.
         energy_bound: a run whose |energy| passes this has diverged.
+        command: what started the run; checkpoints and model cards name it.
+        tensorboard: also write the metrics for TensorBoard, into `out/tensorboard`.
     """
 
     out: Path
@@ -260,6 +252,8 @@ class RunOptions:
     checkpoint_minutes: float = 2.0
     log_every: int = 20
     energy_bound: float = 1e6
+    command: str = ""
+    tensorboard: bool = False
 
 
 class Guard:
@@ -335,16 +329,21 @@ def run(
     last_good = str(path) if path.exists() else "none yet"
     guard = Guard(options.energy_bound, lambda: last_good)
     began = saved = time.monotonic()
-    alone = fabric.world_size == 1
+    world, rank = fabric.world_size, fabric.global_rank
+    alone = world == 1
+    now_training = session(fabric.device, processes=world, command=options.command, step=state.step)
+    state.sessions = [*state.sessions, now_training]
+    board = scalar_writer(out / "tensorboard", state.step) if options.tensorboard and rank == 0 else None
 
     def save() -> None:
         nonlocal last_good, saved
+        now_training.update(last_step=state.step, seconds=round(time.monotonic() - began, 3))
         if not alone:  # the other ranks' parts first: last.ckpt is the commit
-            if fabric.global_rank > 0:
-                save_checkpoint(rank_path(out, fabric.global_rank, state.step), recipe=recipe, config=config, state=state)
+            if rank > 0:
+                save_checkpoint(rank_path(out, rank, state.step), recipe=recipe, config=config, state=state, processes=world)
             fabric.barrier()
-        if fabric.global_rank == 0:
-            save_checkpoint(path, recipe=recipe, config=config, state=state)
+        if rank == 0:
+            save_checkpoint(path, recipe=recipe, config=config, state=state, processes=world)
             for old in out.glob("rank*-step*.ckpt"):
                 if not old.name.endswith(f"-step{state.step}.ckpt"):
                     old.unlink()
@@ -364,9 +363,11 @@ def run(
         if not alone:  # clocks differ between ranks: rank zero decides, at logged steps only
             out_of_time, due = fabric.broadcast((out_of_time, due)) if logged else (False, False)
         if logged or out_of_time or due:
-            row = {k: float(v) for k, v in metrics.items()}
+            row = _numbers(fabric, metrics)
             guard.look(state.step, row)
-            if fabric.global_rank == 0:
+            for name, value in row.items() if board is not None else ():
+                board.add_scalar(name, value, state.step)
+            if rank == 0:
                 append_row(out / "metrics.csv", {"step": state.step, "seconds": round(now - began, 3), **row})
                 if on_log is not None:
                     on_log(state.step, row)
@@ -376,6 +377,14 @@ def run(
             return "time"
     save()
     return "done"
+
+
+def _numbers(fabric: Any, metrics: Metrics) -> dict[str, float]:
+    """Metrics as numbers, averaged over the processes; all processes call it at the same steps."""
+    if fabric.world_size == 1:
+        return {k: float(v) for k, v in metrics.items()}
+    own = torch.stack([v.detach().double() for v in metrics.values()])
+    return dict(zip(metrics, fabric.all_reduce(own, reduce_op="mean").tolist(), strict=True))
 
 
 LAST = "last.ckpt"
@@ -391,10 +400,12 @@ def resume(fabric: Any, state: TrainState, *, recipe: str, config: Any, options:
 
     Raises:
         CheckpointError: a checkpoint stands in `out` but `resume` is off; it is truncated, of another recipe or version,
-            or a hyperparameter changed that `override` does not name.
+            or a hyperparameter changed that `override` does not name; or another number of processes wrote it.
     """
     out = Path(options.out)
     path = out / LAST
+    if fabric.global_rank == 0:
+        remove_scratch(out)
     if not options.resume:
         if path.exists():
             raise CheckpointError(f"{path} exists: continue it with --resume, or choose another --out")
@@ -403,33 +414,16 @@ def resume(fabric: Any, state: TrainState, *, recipe: str, config: Any, options:
         return False
     payload = read_checkpoint(path, recipe=recipe)
     check_same_config(payload["config"], config, options.override)
+    processes = payload.get("processes", fabric.world_size)
+    if processes != fabric.world_size:
+        raise CheckpointError(
+            f"{path} was written by {processes} processes, each with its own chains and random numbers; "
+            f"continue it with as many (--devices, --num-nodes), not {fabric.world_size}"
+        )
     if fabric.global_rank > 0:
         payload = read_checkpoint(rank_path(out, fabric.global_rank, int(payload["state"]["step"])), recipe=recipe)
     state.load_state_dict(payload["state"])
+    state.sessions = list(payload.get("sessions", []))
     if fabric.global_rank == 0:
         drop_rows_after(out / "metrics.csv", state.step)
     return True
-
-
-def append_row(path: Path, row: Mapping[str, float]) -> None:
-    """Append one row to a CSV file, with a header when it is new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists()
-    with open(path, "a", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(row))
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-
-
-def drop_rows_after(path: Path, step: int) -> None:
-    """Remove the rows past `step` (those after the checkpoint that a killed run left), atomically."""
-    if not path.exists():
-        return
-    with open(path, newline="") as file:
-        rows = list(csv.reader(file))
-    kept = [rows[0]] + [r for r in rows[1:] if len(r) == len(rows[0]) and int(r[0]) <= step]
-    scratch = path.with_name(f".{path.name}.part")
-    with open(scratch, "w", newline="") as file:
-        csv.writer(file).writerows(kept)
-    os.replace(scratch, path)
