@@ -409,11 +409,12 @@ for name, x0 in starts.items():
     alone = max(split_rhat(x[:, i : i + 1]).item() for i in range(4))
     error = x.std() / ess(x).sqrt()
     # the thermometer of lesson 04: the mean of x E'(x) should be 1
-    heat = (x * value_and_grad(far, x[..., None])[1][..., 0]).mean()
+    heat = x * value_and_grad(far, x[..., None])[1][..., 0]
+    heat_error = heat.std() / ess(heat).sqrt()
     verdicts[name] = (alone, split_rhat(x).item(), ess(x).item(), x.mean().item(), error.item())
     print(
         f"{name:17s} R-hat of a chain alone at most {alone:.3f}, of all {split_rhat(x):.3f}; ESS {ess(x):6.0f}; "
-        f"mean {x.mean():6.3f} ± {error:.3f}, thermometer {heat:.2f}"
+        f"mean {x.mean():6.3f} ± {error:.3f}, thermometer {heat.mean():.2f} ± {heat_error:.2f}"
     )
 show("the exact mean", far.mean[0])
 assert all(v[0] < 1.05 for v in verdicts.values())
@@ -423,8 +424,8 @@ assert verdicts["all on the right"][1] < 1.02
 # %% [markdown]
 # - **Alone, every chain looks converged.** A diagnostic of one chain cannot see what that chain has not seen.
 # - **Both sides**: the chains contradict each other, R-hat is above 5, the ESS (which counts disagreement as correlation) is about 4 draws from thousands. Caught.
-# - **All on one side**: R-hat 1.00, thousands of effective samples, a small error bar, the right temperature, *and a mean that is wrong by hundreds of its error
-#   bars*. Nothing computed from these chains can tell; the numbers are exactly those of a distribution with one bump, which would be right.
+# - **All on one side**: R-hat 1.00, thousands of effective samples, a small error bar, a temperature that fits, *and a mean that is wrong by hundreds of its
+#   error bars*. Nothing computed from these chains can tell; the numbers are exactly those of a distribution with one bump, which would be right.
 #
 # So the rule has two parts: R-hat **and** starts wider than the target. If you do not know how wide that is, let heat find out.
 
@@ -459,7 +460,7 @@ for steps in looks:
 assert all(share < 0.8 - 5 * 0.4 / math.sqrt(CHAINS) for share in frozen.values())
 
 # %% [markdown]
-# Cooling sixty times slower hardly helps: the shares **freeze** where crossing stops, far above $T = 1$.
+# Cooling sixty times slower helps little: the shares **freeze** where crossing stops, far above $T = 1$.
 #
 # **Parallel tempering** never stops crossing. Run a chain at each of several temperatures $1 = T_1 < T_2 < \dots < T_R$, all the time, and now and then propose that
 # neighbours swap *places*. Before, the pair has the density $e^{-E(x_r)/T_r - E(x_{r+1})/T_{r+1}}$, after it with the two exchanged, so Metropolis accepts with
@@ -746,7 +747,7 @@ for L in (5, 10, 15, 20):
     )
 
 # %% [markdown]
-# At a quarter turn each draw is independent; at a half turn the chain is useless for $x^2$ and *better than independent* for $x$. Never judge a sampler by the mean alone.
+# (5.0 is the ceiling of the estimator, $\log_{10}$ of the number of draws.) At a quarter turn each draw is independent; at a half turn the chain is useless for $x^2$ and *better than independent* for $x$. Never judge a sampler by the mean alone.
 #
 # **A drift, seen only by halves.** Chains that all start at 6 and all creep to 0 look alike, so the variance between whole chains is small. Halves disagree:
 
