@@ -47,6 +47,9 @@ RECIPES = {
     "rbm": Recipe("rbm", "rbm:RBMConfig", "rbm:rbm_preset", "Gaussian-Bernoulli restricted Boltzmann machine"),
     "clel": Recipe("clel", "clel_model:ClelConfig", "clel_model:clel_preset", "energy guided by a contrastive latent"),
     "gcd": Recipe("gcd", "game:GcdConfig", "game:gcd_preset", "generalised contrastive divergence: energy and diffusion sampler"),
+    "htm": Recipe(
+        "htm", "htm_model:HTMConfig", "htm_model:htm_preset", "hallucinative topological memory: planning for a context"
+    ),
     "planning": Recipe(
         "planning", "planning:PlanningConfig", "planning:planning_preset", "an energy of transitions, for planning"
     ),

@@ -23,6 +23,7 @@ READERS = {
     "image-classifier": ("ebmlearn.training.image_classifier", "import_classifier"),
     "clel": ("ebmlearn.training.clel_model", "import_clel"),
     "gcd": ("ebmlearn.training.gcd_weights", "import_gcd"),
+    "htm": ("ebmlearn.training.htm_model", "import_htm"),
     "mlp-energies": ("ebmlearn.energies.bundle", "import_energies"),
 }
 

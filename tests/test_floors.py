@@ -37,6 +37,7 @@ ORDER = {
         "clel_model",
         "rbm_data",
         "rbm_report",
+        "htm_model",
         "rbm",
         "rbm_ablation",
         "cd",
