@@ -1,4 +1,4 @@
-"""The command line: `ebmlearn doctor | data | lessons | progress | train | sample | ablate`. Each command imports only what it needs."""
+"""The command line: `ebmlearn doctor | data | lessons | progress | train | sample | evaluate | export | ablate`. Each command imports only what it needs."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ USAGE = """usage: ebmlearn COMMAND ...
   progress             exercises passed, time and the next step; kept in one file on this machine
   train RECIPE ...     train a model; ebmlearn train RECIPE --help lists its hyperparameters
   sample ...           draw samples from a checkpoint
+  evaluate ...         judge a checkpoint, once or as a run goes on: distances with their floor, detection, a grid
+  export ...           slim weights and a model card from a run
   ablate NAME ...      settings x seeds -> one table with means and standard errors
 
 ebmlearn COMMAND --help says more."""
@@ -239,7 +241,9 @@ def _train(argv: list[str]) -> int:
     state = _with_progress(_get(f"{recipe.module}:run_{name}"), config, options, fabric)
     if fabric.global_rank == 0:
         print(f"{state.step} updates; checkpoint {how.out / 'last.ckpt'}")
-        print(f"draw from it: ebmlearn sample --from {how.out} --n 100 --out samples.npz")
+        print(
+            f"draw from it: ebmlearn sample --from {how.out} --n 100 --out samples.npz; judge it: ebmlearn evaluate --from {how.out}"
+        )
     return 0
 
 
@@ -474,6 +478,18 @@ def _ablate(argv: list[str]) -> int:
     return 0
 
 
+def _evaluate(argv: list[str]) -> int:
+    from .cli_runs import evaluate
+
+    return evaluate(argv)
+
+
+def _export(argv: list[str]) -> int:
+    from .cli_runs import export
+
+    return export(argv)
+
+
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "doctor": _doctor,
     "data": _data,
@@ -481,6 +497,8 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "progress": _progress,
     "train": _train,
     "sample": _sample,
+    "evaluate": _evaluate,
+    "export": _export,
     "ablate": _ablate,
 }
 

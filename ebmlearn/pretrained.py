@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ CLASSES = {
 READERS = {
     "image-classifier": ("ebmlearn.training.image_classifier", "import_classifier"),
     "clel": ("ebmlearn.training.clel_model", "import_clel"),
+    "grbm": ("ebmlearn.training.rbm_weights", "import_rbm"),
     "gcd": ("ebmlearn.training.gcd_weights", "import_gcd"),
     "htm": ("ebmlearn.training.htm_model", "import_htm"),
     "mlp-energies": ("ebmlearn.energies.bundle", "import_energies"),
@@ -104,6 +106,26 @@ def load_pretrained(name: str) -> nn.Module:
     return model.eval().requires_grad_(False)
 
 
+def command_for(name: str) -> str | None:
+    """The command that makes a model named `<recipe>-<data>-<preset>`, e.g. clel-cifar10-base; None for other names.
+
+    Example:
+        >>> command_for("clel-cifar10-base").split(" && ")[0]
+        'ebmlearn train clel --data cifar10 --preset base --accelerator cuda --out runs/clel-cifar10-base'
+    """
+    found = re.fullmatch(
+        r"(clel|gcd|rbm)-(digits|sprites|mnist|fashion-mnist|cifar10)-(tiny|small|default|base|large|paper)", name
+    )
+    if found is None:
+        return None
+    recipe, data, preset = found.groups()
+    run = f"runs/{name}"
+    return (
+        f"ebmlearn train {recipe} --data {data.replace('-', '_')} --preset {preset} --accelerator cuda --out {run} && "
+        f"ebmlearn evaluate --from {run} --accelerator cuda && ebmlearn export --from {run} --name {name} --out data/checkpoints/{name}"
+    )
+
+
 def _named(place: tuple[str, str]) -> Any:
     return getattr(importlib.import_module(place[0]), place[1])
 
@@ -113,6 +135,8 @@ def _folder(name: str) -> Path:
     if (given / "card.json").is_file():
         return given
     if name not in pretrained_names():
+        if how := command_for(name):
+            raise WeightsError(f"{name!r} is not shipped with this version. To make it: {how}")
         raise WeightsError(
             f"unknown model {name!r}; known: {', '.join(pretrained_names())}; or a folder with card.json and its weights"
         )

@@ -17,7 +17,7 @@ FLOORS = [
     ["viz"],
     ["widgets", "checks"],
     ["course"],
-    ["cli", "__main__"],
+    ["cli_runs", "cli", "__main__"],
 ]
 # Within a folder (or a floor) a module imports only those that stand before it; what is not listed comes last, alphabetically.
 ORDER = {
@@ -30,6 +30,7 @@ ORDER = {
     "training": [
         "files",
         "processes",
+        "weights",
         "state",
         "ablate",
         "engine",
@@ -43,6 +44,12 @@ ORDER = {
         "cd",
         "score",
         "nce",
+        "clel",
+        "gcd",
+        "gcd_weights",
+        "rbm_weights",
+        "samples",
+        "evaluate",
     ],
     "widgets": ["explorer", "particles"],
     "planning": ["worlds", "graphs", "trajectories"],

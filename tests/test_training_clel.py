@@ -172,7 +172,7 @@ def test_slim_weights_round_trip_in_parts_and_are_verified(tmp_path, monkeypatch
     model = model_of(state, config)
     files = export_clel(model, tmp_path / "one", card={"hours": 0.1})
     assert [f.name for f in files] == ["weights.safetensors", "card.json"]
-    monkeypatch.setattr("ebmlearn.training.clel_model.LIMIT", 30_000)
+    monkeypatch.setattr("ebmlearn.training.weights.LIMIT", 30_000)
     files = export_clel(model, tmp_path / "many")
     assert len(files) > 2
     x = torch.rand(6, 1, 8, 8)

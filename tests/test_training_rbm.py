@@ -19,7 +19,6 @@ from ebmlearn.training.rbm import (
     RBMState,
     build,
     check_variances,
-    draw_from,
     kernel_of,
     load_rbm,
     rbm_preset,
@@ -30,6 +29,7 @@ from ebmlearn.training.rbm import (
 from ebmlearn.training.rbm_ablation import ablate_rbm, official, score_plane, train
 from ebmlearn.training.rbm_data import Standardise, flat_data, three_gaussians, warn_unless_standardised
 from ebmlearn.training.rbm_report import density_picture, gaussian_log_likelihood, log_likelihood
+from ebmlearn.training.samples import samples_from_checkpoint
 from ebmlearn.training.state import BatchStream, CheckpointError, Diverged, RunOptions, make_fabric
 
 TINY = RBMConfig(
@@ -230,7 +230,7 @@ def test_a_run_writes_its_numbers_and_pictures_and_can_be_loaded(tmp_path):
     assert loaded == config and torch.equal(rbm.W, state.rbm.W) and torch.equal(scale.std, state.scale.std)
     x, mean = samples_from_noise(rbm, config, 7, 3, generator=torch.Generator().manual_seed(0))
     assert x.shape == mean.shape == (7, 64) and not torch.equal(x, mean)
-    drawn = draw_from(tmp_path / "last.ckpt", 5, generator=torch.Generator().manual_seed(0))
+    drawn = samples_from_checkpoint(tmp_path / "last.ckpt", 5)
     assert drawn.shape == (5, 1, 8, 8) and 0 <= drawn.min() and drawn.max() <= 1
     with pytest.raises(CheckpointError, match="--resume"):
         run_rbm(config, RunOptions(out=tmp_path))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from ..networks.resnet import ImageMLP, baked_twin, energy_resnet, projection, s
 from ..samplers import Clamped, Langevin
 from .engine import ChainRunner
 from .state import plain
+from .weights import read_tensors, slim, write_card, write_tensors
 
 ENCODERS = ("simclr", "byol", "mae", "supervised", "random", "none")
 
@@ -363,59 +363,24 @@ def run_rounds(
     return x
 
 
-LIMIT = 15 * 2**20  # bytes a weight file
-
-
 def export_clel(model: ClelModel, folder: Path, *, card: dict[str, object] | None = None) -> list[Path]:
-    """Write slim weights (bfloat16 matrices, float32 vectors, split below 15 MiB) and `card.json` with their hashes.
+    """Write slim weights and the card with their hashes.
 
     Returns:
         The files written.
     """
-    from safetensors.torch import save_file
-
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {k: (v.to(torch.bfloat16) if v.ndim > 1 else v).contiguous().cpu() for k, v in model.state_dict().items()}
-    parts: list[dict[str, Tensor]] = [{}]
-    size = 0
-    for k, v in tensors.items():
-        if size + v.nbytes > LIMIT and parts[-1]:
-            parts.append({})
-            size = 0
-        parts[-1][k] = v
-        size += v.nbytes
-    names = (
-        ["weights.safetensors"]
-        if len(parts) == 1
-        else [f"weights-{i + 1}-of-{len(parts)}.safetensors" for i in range(len(parts))]
-    )
-    for name, part in zip(names, parts, strict=True):
-        save_file(part, folder / name)
-    hashes = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
-    payload = {
-        "kind": "clel",
-        "config": plain(model.config),
-        "image_shape": list(model.image_shape),
-        "sha256": hashes,
-        **(card or {}),
-    }
-    (folder / "card.json").write_text(json.dumps(payload, indent=1) + "\n")
-    return [folder / n for n in (*names, "card.json")]
+    sums = write_tensors(folder, slim(model.state_dict()))
+    entries = {"kind": "clel", "config": plain(model.config), "image_shape": list(model.image_shape), "sha256": sums}
+    write_card(folder, {**entries, **(card or {})})
+    return [folder / n for n in (*sums, "card.json")]
 
 
 def import_clel(folder: Path, *, trunk: str = "float32") -> ClelModel:
     """Read what `export_clel` wrote, to run with `trunk`; every weight file's hash is verified."""
-    from safetensors.torch import load
-
     folder = Path(folder)
     card = json.loads((folder / "card.json").read_text())
-    tensors: dict[str, Tensor] = {}
-    for name, expected in card["sha256"].items():
-        body = (folder / name).read_bytes()
-        if hashlib.sha256(body).hexdigest() != expected:
-            raise ValueError(f"{folder / name} does not have the hash that its card gives; fetch it again")
-        tensors.update(load(body))
+    tensors = read_tensors(folder, card["sha256"])
     config = replace(ClelConfig(**card["config"]), trunk=trunk)
     c, h, w = card["image_shape"]
     joint = build_joint(config, (c, h, w))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from ..energies.base import Energy
 from ..samplers.diffusion import Backward, DiffusionSampler
 from .game import LEVELS, GcdConfig, build_backward, build_energy, build_sampler
 from .state import plain
+from .weights import read_tensors, slim, write_card, write_tensors
 
 PLAYERS = ("before", "sampler", "energy", "backward")
 
@@ -37,40 +37,41 @@ class GcdModel(nn.Module):
 
 
 def export_gcd(
-    folder: Path, weights: Mapping[str, Path], config: GcdConfig, event_shape: tuple[int, ...], card: Mapping[str, object]
+    folder: Path,
+    weights: Mapping[str, Path | nn.Module],
+    config: GcdConfig,
+    event_shape: tuple[int, ...],
+    card: Mapping[str, object],
 ) -> None:
-    """Copy safetensors files into `folder` as `<player>.safetensors` and write `card.json` with their hashes.
+    """Write the players' weights into `folder` as `<player>.safetensors`, in parts where they are large, and the card with their hashes.
 
     Args:
-        weights: player -> file; players are before, sampler, energy, backward.
+        weights: player -> a safetensors file, kept as it is, or a module, written slim; players are before, sampler, energy, backward.
         card: what else the card says: data, command, results, licence.
     """
     unknown = sorted(set(weights) - set(PLAYERS))
     if unknown:
         raise ValueError(f"expected players among {PLAYERS}; got {unknown}")
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    sums = {}
-    for name, path in weights.items():
-        body = Path(path).read_bytes()
-        (folder / f"{name}.safetensors").write_bytes(body)
-        sums[f"{name}.safetensors"] = hashlib.sha256(body).hexdigest()
+    from safetensors.torch import load_file
+
+    sums: dict[str, str] = {}
+    for name, given in weights.items():
+        tensors = slim(given.state_dict()) if isinstance(given, nn.Module) else load_file(given)
+        sums |= write_tensors(Path(folder), tensors, name=name)
     payload = {"kind": "gcd", "config": plain(config), "event_shape": list(event_shape), "sha256": sums, **card}
-    (folder / "card.json").write_text(json.dumps(payload, indent=1) + "\n")
+    write_card(Path(folder), payload)
 
 
 def import_gcd(folder: Path) -> GcdModel:
-    """Read what `export_gcd` wrote; the caller has verified the hashes."""
-    from safetensors.torch import load_file
-
+    """Read what `export_gcd` wrote; every file's hash is verified."""
     folder = Path(folder)
     card = json.loads((folder / "card.json").read_text())
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in card["config"].items()}
     config, event_shape = GcdConfig(**values), tuple(card["event_shape"])  # type: ignore[arg-type]
     model = GcdModel(config, event_shape)
-    for file in card["sha256"]:
-        name = Path(file).stem
-        tensors = {k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / file).items()}
+    for name in dict.fromkeys(file.removesuffix(".safetensors").split("-")[0] for file in card["sha256"]):
+        found = read_tensors(folder, card["sha256"], name=name)
+        tensors = {k: v.float() if v.is_floating_point() else v for k, v in found.items()}
         module: nn.Module
         if name == "energy":
             module = build_energy(config, event_shape)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import time
@@ -18,6 +17,7 @@ from ..networks.encoder import ResNetEncoder, channels_last
 from .clel_model import load_bytes
 from .engine import fused_sgd, prepare_device
 from .state import plain
+from .weights import read_tensors, slim, write_card, write_tensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,28 +151,16 @@ def train_image_classifier(
 
 
 def export_classifier(net: nn.Module, config: ImageClassifierConfig, folder: Path, card: dict[str, object]) -> None:
-    """`weights.safetensors` (bfloat16 matrices) and `card.json` with its hash."""
-    from safetensors.torch import save_file
-
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    slim = {k: (v.to(torch.bfloat16) if v.ndim > 1 else v).contiguous().cpu() for k, v in net.state_dict().items()}
-    save_file(slim, folder / "weights.safetensors")
-    sha = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
-    payload = {"kind": "image-classifier", "config": plain(config), "sha256": {"weights.safetensors": sha}, **card}
-    (folder / "card.json").write_text(json.dumps(payload, indent=1) + "\n")
+    """Slim weights and the card with their hashes."""
+    sums = write_tensors(Path(folder), slim(net.state_dict()))
+    write_card(Path(folder), {"kind": "image-classifier", "config": plain(config), "sha256": sums, **card})
 
 
 def import_classifier(folder: Path) -> ResNetEncoder:
     """Read what `export_classifier` wrote, hash verified; `.features(x)` maps images in [0, 1] to `[N, 8 width]`."""
-    from safetensors.torch import load
-
     folder = Path(folder)
     card = json.loads((folder / "card.json").read_text())
-    body = (folder / "weights.safetensors").read_bytes()
-    if hashlib.sha256(body).hexdigest() != card["sha256"]["weights.safetensors"]:
-        raise ValueError(f"{folder / 'weights.safetensors'} does not have the hash that its card gives; fetch it again")
-    tensors = load(body)
+    tensors = read_tensors(folder, card["sha256"])
     net = ResNetEncoder(
         in_channels=tensors["stem.0.weight"].shape[1], width=card["config"]["width"], hidden_features=None, out_features=10
     )

@@ -461,12 +461,3 @@ def samples_from_noise(
     with torch.no_grad():
         z = rbm.sample_z(x, temperature=engine.kernel.z_temperature, generator=generator)
         return x, rbm.mean(z)
-
-
-def draw_from(path: Path, n: int, *, generator: torch.Generator) -> Tensor:
-    """n samples of a checkpoint's machine, from noise by its own sweeps, in the data's units and shape: `[n, *event]`."""
-    rbm, scale, config = load_rbm(path)
-    shape = read_checkpoint(path, recipe="rbm")["state"]["shape"].tolist()
-    x, _ = samples_from_noise(rbm, config, n, config.sweeps, generator=generator)
-    x = scale.back(x).reshape(n, *shape)
-    return x.clamp(0, 1) if len(shape) == 3 else x
