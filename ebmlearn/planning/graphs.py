@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import networkx as nx
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .worlds import World
+
+if TYPE_CHECKING:  # networkx is imported where a graph is made, so that training needs torch only
+    import networkx as nx
 
 PairEnergy = Callable[[Tensor, Tensor], Tensor]  # s[m, d], s'[m, d] -> energy[m]; low = s' can follow s
 EdgeCost = Callable[[Tensor, Tensor, Tensor], Tensor]  # s[m, d], s'[m, d], energy[m] -> cost[m] >= 0
@@ -126,6 +129,8 @@ class EnergyGraph:
             raise ValueError("expected finite states; got NaN or infinity among them")
         if not self.radius > 0 or math.isnan(self.threshold):
             raise ValueError(f"expected radius > 0 and a threshold; got {self.radius} and {self.threshold}")
+        import networkx as nx
+
         self.graph = nx.DiGraph()
         self.graph.add_nodes_from(range(len(self.states)))
         nodes = torch.arange(len(self.states))
@@ -178,6 +183,8 @@ class EnergyGraph:
 
     def path(self, start: int, goal: int) -> Path:
         """The cheapest path by Dijkstra's algorithm; where the goal cannot be reached, one to the nearest node that can."""
+        import networkx as nx
+
         cost, paths = nx.single_source_dijkstra(self.graph, start, weight="cost")
         if goal in cost:
             nodes = tuple(paths[goal])
