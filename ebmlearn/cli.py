@@ -241,9 +241,10 @@ def _train(argv: list[str]) -> int:
     state = _with_progress(_get(f"{recipe.module}:run_{name}"), config, options, fabric)
     if fabric.global_rank == 0:
         print(f"{state.step} updates; checkpoint {how.out / 'last.ckpt'}")
-        print(
-            f"draw from it: ebmlearn sample --from {how.out} --n 100 --out samples.npz; judge it: ebmlearn evaluate --from {how.out}"
-        )
+        if name != "planning":  # energies of transitions: nothing to draw
+            print(
+                f"draw from it: ebmlearn sample --from {how.out} --n 100 --out samples.npz; judge it: ebmlearn evaluate --from {how.out}"
+            )
     return 0
 
 

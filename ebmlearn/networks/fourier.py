@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import torch
@@ -115,3 +116,28 @@ class StepMLP(nn.Module):
         for layer, gate in zip(self.layers, self.gates, strict=True):
             h = F.silu(layer(h) * (1 + gate(step)))
         return self.output(h)
+
+
+class AxisWaves(nn.Module):
+    """x -> [x, sin(k pi x / 2), cos(k pi x / 2)] for k = 1, ..., K on every axis, `[*, in] -> [*, in (1 + 2 K)]`, for x in [-1, 1].
+
+    What a wall needs is a fast change along one axis; these waves have it, and nothing in them is random.
+
+    Args:
+        frequencies: K; 0 returns x.
+
+    Example:
+        >>> AxisWaves(2)(torch.zeros(5, 4)).shape
+        torch.Size([5, 20])
+    """
+
+    def __init__(self, frequencies: int) -> None:
+        super().__init__()
+        if frequencies < 0:
+            raise ValueError(f"expected frequencies >= 0; got {frequencies}")
+        self.frequencies = frequencies
+
+    def forward(self, x: Tensor) -> Tensor:
+        k = torch.arange(1, self.frequencies + 1, dtype=x.dtype, device=x.device)
+        w = (0.5 * math.pi * x.unsqueeze(-1) * k).flatten(-2)
+        return torch.cat([x, w.sin(), w.cos()], -1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -42,6 +43,11 @@ def threshold_at(energies: Tensor, quantile: float) -> float:
 def length(s: Tensor, t: Tensor, energy: Tensor) -> Tensor:
     """The edge cost |s' - s|: shortest paths."""
     return (t - s).norm(dim=-1)
+
+
+def own_energy(s: Tensor, t: Tensor, energy: Tensor) -> Tensor:
+    """The edge cost E(s, s'), for an energy that is a number of steps."""
+    return energy
 
 
 def soft_risk(weight: float, *, level: float = 0.0) -> EdgeCost:
@@ -172,6 +178,12 @@ class EnergyGraph:
         self._connect(own, others)
         self._connect(others, own)
         return new
+
+    def copy(self) -> EnergyGraph:
+        """A copy that can be joined and pruned without changing this graph."""
+        other = copy.copy(self)
+        other.graph = self.graph.copy()
+        return other
 
     def remove_edge(self, i: int, j: int) -> None:
         """Take an edge out, both ways: it turned out to be wrong."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from ..networks.fourier import AxisWaves
 from ..networks.mlp import MLP
 from .worlds import PointRobot, World
 
@@ -51,6 +52,26 @@ def random_walks(
     return Walks(torch.stack(states), torch.stack(actions))
 
 
+class _Nets(nn.Module):
+    """Equal networks of (s, g), both scaled to [-1, 1], with waves along the axes: `[nets, *batch, out]`."""
+
+    def __init__(self, low: float, high: float, out: int, *, nets: int, frequencies: int, hidden_features: Sequence[int]) -> None:
+        super().__init__()
+        if not low < high or nets < 1:
+            raise ValueError(f"expected low < high and nets >= 1; got {low}, {high} and {nets}")
+        self.low, self.high = low, high
+        self.waves = AxisWaves(frequencies)
+        width = 4 * (1 + 2 * frequencies)
+        self.nets = nn.ModuleList(MLP(width, out, hidden_features=hidden_features) for _ in range(nets))
+
+    def forward(self, s: Tensor, g: Tensor) -> Tensor:
+        if s.shape[-1:] != (2,) or g.shape[-1:] != (2,):
+            raise ValueError(f"expected states [*batch, 2]; got {tuple(s.shape)} and {tuple(g.shape)}")
+        x = 2 * (torch.cat(torch.broadcast_tensors(s, g), -1) - self.low) / (self.high - self.low) - 1
+        x = self.waves(x)
+        return torch.stack([net(x) for net in self.nets])
+
+
 class Reachability(nn.Module):
     """An ensemble of networks that read (s, g) and say the first action and the number of steps: 1, ..., `horizon`, or far.
 
@@ -63,11 +84,12 @@ class Reachability(nn.Module):
         horizon: the longest walk that counts as near.
         far_steps: steps counted for "far".
         nets: size of the ensemble.
+        frequencies: waves an axis, see `AxisWaves`; without them (0) the networks see no walls.
         hidden_features: widths of each network.
 
     References:
         Search on the replay buffer: bridging planning and reinforcement learning (Eysenbach, Salakhutdinov, Levine, 2019); there
-        the distances come from Q-learning.
+        the distances come from Q-learning, see `DistanceCritic`.
 
     Example:
         >>> model = Reachability(low=0.0, high=11.0)
@@ -83,22 +105,19 @@ class Reachability(nn.Module):
         horizon: int = 8,
         far_steps: float = 30.0,
         nets: int = 2,
-        hidden_features: Sequence[int] = (192, 192),
+        frequencies: int = 6,
+        hidden_features: Sequence[int] = (128, 128),
     ) -> None:
         super().__init__()
-        if not low < high or horizon < 1 or far_steps <= horizon or nets < 1:
-            raise ValueError(
-                f"expected low < high, far_steps > horizon >= 1 and nets >= 1; got {low}, {high}, {far_steps}, {horizon}, {nets}"
-            )
-        self.low, self.high, self.horizon, self.far_steps = low, high, horizon, far_steps
-        self.nets = nn.ModuleList(MLP(4, ACTIONS + horizon + 1, hidden_features=hidden_features) for _ in range(nets))
+        if horizon < 1 or far_steps <= horizon:
+            raise ValueError(f"expected far_steps > horizon >= 1; got {far_steps} and {horizon}")
+        self.horizon, self.far_steps = horizon, far_steps
+        out = ACTIONS + horizon + 1
+        self.nets = _Nets(low, high, out, nets=nets, frequencies=frequencies, hidden_features=hidden_features)
 
     def logits(self, s: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
         """Of the first action `[nets, *batch, 8]` and of the steps, far last `[nets, *batch, horizon + 1]`."""
-        if s.shape[-1:] != (2,) or g.shape[-1:] != (2,):
-            raise ValueError(f"expected states [*batch, 2]; got {tuple(s.shape)} and {tuple(g.shape)}")
-        x = 2 * (torch.cat(torch.broadcast_tensors(s, g), -1) - self.low) / (self.high - self.low) - 1
-        out = torch.stack([net(x) for net in self.nets])
+        out = self.nets(s, g)
         return out[..., :ACTIONS], out[..., ACTIONS:]
 
     def forward(self, s: Tensor, g: Tensor) -> Tensor:
@@ -111,6 +130,77 @@ class Reachability(nn.Module):
         return self.logits(s, g)[0].softmax(-1).mean(0).argmax(-1)
 
 
+class DistanceCritic(nn.Module):
+    """Distances learned by distributional Q-learning: p(k | s, a, g) over k = 1, ..., `bins` steps, the last bin "that or more".
+
+    E(s, g) = max over nets of min_a sum_k k p(k | s, a, g), the pessimistic distance of the best action.
+
+    Args:
+        low, high: corners of the square.
+        bins: atoms of the distribution.
+        nets, frequencies, hidden_features: see `Reachability`.
+
+    References:
+        Search on the replay buffer: bridging planning and reinforcement learning (Eysenbach, Salakhutdinov, Levine, 2019), section 4.
+        A distributional perspective on reinforcement learning (Bellemare, Dabney, Munos, 2017).
+    """
+
+    def __init__(
+        self,
+        *,
+        low: float,
+        high: float,
+        bins: int = 16,
+        nets: int = 2,
+        frequencies: int = 6,
+        hidden_features: Sequence[int] = (128, 128),
+    ) -> None:
+        super().__init__()
+        if bins < 2:
+            raise ValueError(f"expected bins >= 2; got {bins}")
+        self.bins = bins
+        self.nets = _Nets(low, high, ACTIONS * bins, nets=nets, frequencies=frequencies, hidden_features=hidden_features)
+
+    def logits(self, s: Tensor, g: Tensor) -> Tensor:
+        """`[nets, *batch, 8, bins]`."""
+        return self.nets(s, g).unflatten(-1, (ACTIONS, self.bins))
+
+    def distances(self, s: Tensor, g: Tensor) -> Tensor:
+        """Expected steps of each action, `[nets, *batch, 8]`."""
+        steps = torch.arange(1.0, self.bins + 1, device=s.device)
+        return (self.logits(s, g).softmax(-1) * steps).sum(-1)
+
+    def forward(self, s: Tensor, g: Tensor) -> Tensor:
+        return self.distances(s, g).amin(-1).amax(0)
+
+    def act(self, s: Tensor, g: Tensor) -> Tensor:
+        """The action with the shortest mean distance: `[*batch]`."""
+        return self.distances(s, g).mean(0).argmin(-1)
+
+
+def one_step_back(p: Tensor, done: Tensor) -> Tensor:
+    """The distribution of the distance one step earlier: all bins move up by one, the last two merge; 1 for sure where `done`.
+
+    Args:
+        p: `[*batch, bins]`, of the state that follows.
+        done: bool `[*batch]`, the state that follows is the goal.
+
+    Example:
+        >>> one_step_back(torch.tensor([[0.5, 0.2, 0.3]]), torch.tensor([False])).tolist()
+        [[0.0, 0.5, 0.5]]
+    """
+    later = torch.cat([torch.zeros_like(p[..., :1]), p[..., :-2], p[..., -2:].sum(-1, keepdim=True)], -1)
+    now = torch.zeros_like(p)
+    now[..., 0] = 1
+    return torch.where(done.unsqueeze(-1), now, later)
+
+
+class Policy(Protocol):
+    """What follows waypoints: an action for each (state, goal)."""
+
+    def act(self, s: Tensor, g: Tensor) -> Tensor: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Rollout:
     """What happened: success `[n]`, and the length of the way walked, `[n]`."""
@@ -120,7 +210,7 @@ class Rollout:
 
 
 def follow_waypoints(
-    model: Reachability,
+    model: Policy,
     world: World,
     robot: PointRobot,
     starts: Tensor,

@@ -233,7 +233,7 @@ def mppi(
             xi = torch.randn((samples, *x.shape), generator=generator, dtype=x.dtype, device=x.device)
             xi[0] = 0
             e = energy(x + sd * xi)
-            if e.shape != x.shape[: e.ndim - 1] and e.shape[0] != samples:
+            if e.ndim < 1 or e.shape[0] != samples or e.shape[1:] != x.shape[: e.ndim - 1]:
                 raise ValueError(f"expected one energy for each copy, [{samples}, *batch]; got {tuple(e.shape)}")
             if bool(torch.isnan(e).any()):
                 raise FloatingPointError(f"the energy is NaN at step {step}")

@@ -8,17 +8,20 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ..networks.fourier import AxisWaves
 from ..networks.mlp import MLP
 
 
 class TransitionEnergy(nn.Module):
-    """E(s, s') = f(where s is, which way s' lies), an MLP of scaled coordinates; trained by noise-contrastive estimation it is -log p(s' | s).
+    """E(s, s') = f(s, s', s' - s), an MLP of scaled coordinates; trained by noise-contrastive estimation it is -log p(s' | s).
 
-    f reads [2 (s - low)/(high - low) - 1, (s' - s)/scale]: the displacement in units of a move, because its bound is what is to be learned.
+    f reads s and s' scaled to [-1, 1], with waves along the axes where walls are to be seen, and (s' - s)/scale, the displacement
+    in units of a move, because its bound is what is to be learned.
 
     Args:
         low, high: corners of the square of states.
         scale: of one move.
+        frequencies: waves an axis, see `AxisWaves`; 0 in an empty square.
         hidden_features: widths of the network.
 
     Example:
@@ -27,19 +30,27 @@ class TransitionEnergy(nn.Module):
     """
 
     def __init__(
-        self, *, low: float = 0.0, high: float = 1.0, scale: float, hidden_features: Sequence[int] = (64, 64), dim: int = 2
+        self,
+        *,
+        low: float = 0.0,
+        high: float = 1.0,
+        scale: float,
+        frequencies: int = 0,
+        hidden_features: Sequence[int] = (64, 64),
+        dim: int = 2,
     ) -> None:
         super().__init__()
         if not low < high or scale <= 0:
             raise ValueError(f"expected low < high and scale > 0; got {low}, {high} and {scale}")
         self.low, self.high, self.scale, self.dim = low, high, scale, dim
-        self.net = MLP(2 * dim, 1, hidden_features=hidden_features)
+        self.waves = AxisWaves(frequencies)
+        self.net = MLP(2 * dim * (1 + 2 * frequencies) + dim, 1, hidden_features=hidden_features)
 
     def forward(self, s: Tensor, s_next: Tensor) -> Tensor:
         if s.shape[-1:] != (self.dim,) or s_next.shape[-1:] != (self.dim,):
             raise ValueError(f"expected states [*batch, {self.dim}]; got {tuple(s.shape)} and {tuple(s_next.shape)}")
-        place = 2 * (s - self.low) / (self.high - self.low) - 1
-        return self.net(torch.cat([place, (s_next - s) / self.scale], -1)).squeeze(-1)
+        places = 2 * (torch.cat([s, s_next], -1) - self.low) / (self.high - self.low) - 1
+        return self.net(torch.cat([self.waves(places), (s_next - s) / self.scale], -1)).squeeze(-1)
 
 
 class DisplacementNoise:
