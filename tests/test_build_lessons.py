@@ -281,6 +281,16 @@ def test_restyle_adds_the_made_cells_to_an_older_notebook(built, tmp_path):
     assert {kind: place.read_text() for kind, place in targets(path, lessons).items()} == wanted
 
 
+def test_restyle_takes_a_comment_and_another_layout(built, tmp_path):
+    lessons, path = tmp_path / "lessons", tmp_path / "lessons" / "source" / "98_small.py"
+    shutil.copytree(built[0], lessons)
+    path.write_text(LESSON.replace('show("one", 1.0)', '# Error: none\nshow(\n    "one",\n    1.0,\n)'))
+    restyle(path, lessons)
+    assert out_of_step(path, lessons) == []
+    cells = [c for c in nbformat.read(targets(path, lessons)["student"], as_version=4).cells if "# Error: none" in c.source]
+    assert len(cells) == 1 and cells[0].outputs[0].text == "one = 1.000\n"
+
+
 def test_restyle_refuses_other_code(built, tmp_path):
     lessons, path = tmp_path / "lessons", tmp_path / "lessons" / "source" / "98_small.py"
     shutil.copytree(built[0], lessons)

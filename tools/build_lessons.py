@@ -6,6 +6,7 @@ Without numbers: the lessons that are out of step with their source. `--check` c
 from __future__ import annotations
 
 import argparse
+import ast
 import base64
 import difflib
 import gc
@@ -225,8 +226,16 @@ def write(done: dict[str, nbformat.NotebookNode], source: Path, lessons: Path) -
         os.replace(scratch, path)
 
 
+def program(code: str) -> str:
+    """What a cell runs, without its comments and layout; text that is no Python as it stands."""
+    try:
+        return ast.dump(ast.parse(code))
+    except SyntaxError:
+        return code
+
+
 def restyle(source: Path, lessons: Path) -> None:
-    """Bring words, tags and the cells that the build adds up to date without running anything: outputs are kept.
+    """Bring words, comments, tags and the cells that the build adds up to date without running anything: outputs are kept.
 
     Raises:
         BuildError: code of the lesson changed (or was never executed), so that kept outputs would be another program's.
@@ -239,9 +248,10 @@ def restyle(source: Path, lessons: Path) -> None:
         old = nbformat.read(path, as_version=4)
         ran = [cell for cell in old.cells if cell.cell_type == "code" and not MADE & set(cell.metadata.get("tags", []))]
         code = [cell for cell in nb.cells if cell.cell_type == "code" and not MADE & set(cell.metadata.get("tags", []))]
-        before, after = [cell.source for cell in ran], [cell.source for cell in code]
+        before, after = [program(cell.source) for cell in ran], [program(cell.source) for cell in code]
         if before != after:
-            changed = next((new for was, new in zip(before, after, strict=False) if was != new), "the number of cells")
+            pairs = zip(before, after, code, strict=False)
+            changed = next((cell.source for was, new, cell in pairs if was != new), "the number of cells")
             raise BuildError(f"{path}: code changed, so it must be built: {changed.strip().splitlines()[0][:80]}")
         for cell, executed in zip(code, ran, strict=True):
             cell.outputs = executed.outputs
@@ -268,7 +278,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("numbers", nargs="*", help="lessons to build, e.g. 00 04; default: those out of step")
     parser.add_argument("--all", action="store_true", help="build all lessons, in step or not")
     parser.add_argument(
-        "--restyle", action="store_true", help="words, tags, links, quiz: update and keep the outputs; run nothing"
+        "--restyle", action="store_true", help="words, comments, tags, links, quiz: update and keep the outputs; run nothing"
     )
     parser.add_argument("--check", action="store_true", help="compare notebooks with sources; execute nothing")
     parser.add_argument("--lessons", type=Path, default=ROOT / "lessons", help="folder with source/ in it")

@@ -194,6 +194,7 @@ show("log Z moved by", shift, digits=6)
 
 
 # %% tags=["nbval-check-output"]
+# Error: an energy without a wall has no Z
 def log_z_on(energy, L):
     u = 0.01 * (torch.arange(200 * L) + 0.5) - L  # midpoints of 200 L cells
     return torch.logsumexp(-energy(u), 0) + math.log(0.01)
@@ -226,6 +227,7 @@ show("the limit with a wall", limit, digits=2)
 # **typical set**. The standard error of the mean of $n$ energies is $\sqrt{d/(2n)}$, as $\operatorname{Var}(E) = d/2$.
 
 # %%
+# Error: the mode is not typical
 for d in (2, 100, 1000):
     e = Gaussian(torch.zeros(d))(torch.randn(N, d))
     standard_error = math.sqrt(d / (2 * N))
@@ -279,6 +281,7 @@ q.energy_of_exp.check(energy_of_exp)
 # Without your answer, by counting: draw $x$, take $e^x$, look where the histogram is highest.
 
 # %% tags=["figure"] alt="Left: the standard normal density with mode and median both at 0. Right: the density of y = exp(x), a histogram of samples with the exact curve. Its mode is at 0.37, well to the left of its median at 1."
+# Error: the mode moves with the variable
 xs = torch.randn(N)
 fig, (left, right) = plt.subplots(1, 2, figsize=(9.0, 3.0))
 u = torch.linspace(-3.5, 3.5, 400)
@@ -297,6 +300,11 @@ for ax, mode, median in ((left, 0.0, 0.0), (right, math.exp(-1), 1.0)):
     ax.axvline(median, color="black", linestyle=":", linewidth=2, label=f"median {median:.2f}")
     ax.legend()
 assert abs(y[density.argmax()] - math.exp(-1)) < 0.01
+show(
+    "mode of y on the grid, exp(-1), exp(mode of x)",
+    [y[density.argmax()], math.exp(-1), math.exp(0)],
+    digits=2,
+)
 
 # %% [markdown]
 # ## 7 · Play: wells, barrier, tilt

@@ -99,6 +99,7 @@ for ax, title in zip(axes, ("no noise: descent", r"noise $\sqrt{2\eta}$", "600 c
 # the code has to show it. A variance of $n$ independent normal numbers has the standard error $v\sqrt{2/n}$; five of them is our band.
 
 # %%
+# Error: Langevin is biased however long it runs
 normal = Gaussian(torch.zeros(1))
 x0 = torch.randn(N, 1, generator=seed(1))
 for eta in (0.05, 0.5, 1.0):
@@ -238,6 +239,7 @@ for paper, (step_size, noise) in settings.items():
 # Two ways to cool to $\beta = 1/T = 4$ and one that does nothing, on $\mathcal N(0,1)$, where the answer should be a variance near $1/4$:
 
 # %%
+# Error: step and noise scaled together leave the temperature
 eta, beta = 0.0125, 4.0
 cold_noise = math.sqrt(2 * eta / beta)
 x0 = torch.randn(N, 1, generator=seed(9))
@@ -411,6 +413,7 @@ ax.legend(loc="lower right")
 # The gradient cannot help. It hardly knows the weights: inside a bump the score is that of this bump alone. In numbers:
 
 # %% tags=["nbval-check-output"]
+# Error: scores do not know the weights of modes
 inside = torch.tensor([[-3.0]], dtype=torch.float64)
 equal = GaussianMixture(torch.tensor([[-3.0], [3.0]], dtype=torch.float64), weights=[0.5, 0.5])
 uneven = GaussianMixture(torch.tensor([[-3.0], [3.0]], dtype=torch.float64), weights=[0.8, 0.2])
@@ -448,6 +451,7 @@ for d in (2, 100, 1_000):
 # bug has its own number; the right one is the first.
 
 # %%
+# Error: Langevin noise of the wrong size
 eta = 0.05
 bugs = {
     "sqrt(2 eta), right": (eta, math.sqrt(2 * eta)),
@@ -507,6 +511,7 @@ assert seen["residual over 2 eta²"][0] > 5 and seen["summed over the batch"][1]
 # the clip is harmless, because it only changes the proposal, and the decision repairs whatever the proposal does.
 
 # %%
+# Error: clipping the gradient changes the target
 c = 1.0
 clipped = ClippedGradient(normal, max_norm=c)
 u = torch.linspace(-40, 40, 400_001, dtype=torch.float64)

@@ -93,6 +93,21 @@ show("parameters of the network", len(a))
 show("both sides agree to ten digits", True)
 
 # %% [markdown]
+# **The sign.** $\log Z$ *falls* where energies rise, so its gradient is *minus* a mean. For $E = kx^2/2$ it is $-1/2k$. With the sign lost both terms pull energies down, and the gradient does not vanish where it should, at
+# data from $\mathcal N(0, 1)$ and $k = 1$:
+
+# %% tags=["nbval-check-output"]
+# Error: the gradient of log Z with the wrong sign
+line = torch.linspace(-12, 12, 4801, dtype=torch.float64)
+for value in (2.0, 1.0):
+    k = torch.tensor(value, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(torch.logsumexp(-k * line**2 / 2, 0), k)
+    mean = (torch.softmax(-k.detach() * line**2 / 2, 0) * line**2 / 2).sum()  # of dE/dk
+    assert abs(slope + mean) < 1e-10 and abs(slope + 1 / (2 * value)) < 1e-10
+    show(f"k = {value:g}: gradient of log Z, minus the mean of dE/dk", [slope, -mean])
+    show(f"k = {value:g}: gradient of the loss, with the wrong sign", [0.5 - mean, 0.5 + mean])
+
+# %% [markdown]
 # **With ebmlearn.** On samples the expectations become means, and `contrastive_divergence(e_pos, e_neg)` is `e_pos.mean() - e_neg.mean()`. It
 # is a **surrogate**: only its gradient means something. With exact samples of $p_\theta$ it must agree with the exact gradient within five standard
 # errors.
@@ -136,6 +151,7 @@ q.surrogate.check(surrogate)
 # loss is $\theta/2 + \tfrac12\log(2\pi/\theta)$, and the gradients of both are $(1 - 1/\theta)/2$.
 
 # %% tags=["nbval-check-output"]
+# Error: the contrastive value is no likelihood
 print("theta  surrogate   -log likelihood   gradient of both")
 for value in (0.25, 1.0, 4.0):
     t = torch.tensor(value, dtype=torch.float64, requires_grad=True)

@@ -228,6 +228,7 @@ q.variational_bound.check(variational_bound)
 
 
 # %% tags=["nbval-check-output"]
+# Error: free energy can lie below the minimum
 def wells(z):
     return (z**2 - 4) ** 2 / 8 + 0.3 * z
 

@@ -136,6 +136,7 @@ show(
 # Two unit bumps at $\mp 1.5$ again, but the second energy happens to be given as $E_2 + 5$, the same density:
 
 # %% tags=["nbval-check-output"]
+# Error: OR without log Z
 lifted = FromFunction(lambda x: right(x) + 5.0)
 naive = Mixture([left, lifted])
 mended = Mixture([left, lifted], logits=torch.tensor([0.0, 5.0]))
@@ -164,6 +165,7 @@ assert abs(mass_right(mended) - 0.5) < 1e-3
 # $p \propto \sqrt{p_1 p_2}$: AND at twice the temperature. Three variances, three different models:
 
 # %% tags=["nbval-check-output"]
+# Error: the average of energies is neither AND nor OR
 mixture, average = Mixture([left, right]), 0.5 * left + 0.5 * right
 
 
@@ -228,6 +230,7 @@ q.either.check(either)
 # the sampler runs away to where both experts know nothing. `product_of_gaussians` refuses. On a growing interval $\log Z$ tells too:
 
 # %% tags=["nbval-check-output"]
+# Error: NOT by subtraction may have no density
 for s1, s2, a in ((1.0, 2.0, 0.5), (1.0, 0.6, 0.5), (1.0, 1.0, 1.0)):
     e = Gaussian([0.0], s1**2) - a * Gaussian([0.0], s2**2)
     try:
@@ -427,6 +430,7 @@ axes[2].set_title("learned weights, and data")
 # $$\text{product of the noised: } \frac{1 + s^2}{2} \qquad\qquad \text{noised product: } \frac12 + s^2 .$$
 
 # %% tags=["nbval-check-output"]
+# Error: noised scores do not add up to the noised product
 for s in (0.1, 1.0, 5.0):
     noisy = Gaussian([0.0], 1 + s**2)
     used = product_of_gaussians(noisy + noisy).gaussian.covariance.item()
