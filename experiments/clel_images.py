@@ -13,23 +13,13 @@ from pathlib import Path
 
 import torch
 
-from ebmlearn.metrics.images import frechet_distance
-from ebmlearn.metrics.ood import detection, standard_sets
-from ebmlearn.training.clel import model_of, run_clel
-from ebmlearn.training.clel_model import ClelConfig, clel_preset, export_clel, import_clel, load_bytes, plain_ebm
+from ebmlearn.cli_runs import Export, card_of, feature_network
+from ebmlearn.training.clel import run_clel
+from ebmlearn.training.clel_model import ClelConfig, clel_preset, export_clel, import_clel, plain_ebm
 from ebmlearn.training.engine import write_png
-from ebmlearn.training.image_classifier import import_classifier
+from ebmlearn.training.evaluate import Judge, evaluate, real, write_evaluation
+from ebmlearn.training.samples import load_trained
 from ebmlearn.training.state import RunOptions, make_fabric
-
-
-@torch.no_grad()
-def features(net: torch.nn.Module, x: torch.Tensor, device: torch.device, batch: int = 1000) -> torch.Tensor:
-    """Penultimate features of images in [0, 1] (bytes are divided by 255), on the CPU."""
-    out = []
-    for b in x.split(batch):
-        b = b.to(device)
-        out.append(net.features(b if b.is_floating_point() else b.float() / 255).float().cpu())
-    return torch.cat(out)
 
 
 def main() -> None:
@@ -62,7 +52,10 @@ def main() -> None:
     config = replace(plain_ebm(config) if a.plain else config, **chosen)
     device = torch.device(a.device)
     fabric = make_fabric(accelerator="cuda" if device.type == "cuda" else "cpu", devices=a.devices)
-    options = RunOptions(out=a.out, resume=a.resume, max_minutes=a.max_minutes, log_every=100 if device.type == "cuda" else 10)
+    command = f"python -m experiments.clel_images --data {a.data} --preset {a.preset}" + (" --plain" if a.plain else "")
+    command += "".join(f" --{k.replace('_', '-')} {v}" for k, v in chosen.items()) + (f" --limit {a.limit}" if a.limit else "")
+    log_every = 100 if device.type == "cuda" else 10
+    options = RunOptions(out=a.out, resume=a.resume, max_minutes=a.max_minutes, log_every=log_every, command=command)
     began = time.monotonic()
     first = []
 
@@ -80,70 +73,21 @@ def main() -> None:
     trained = time.monotonic() - began
     print(f"{state.step} iterations in all; this call {trained:.0f} s, from step {first[0] if first else state.step}", flush=True)
 
-    model = model_of(state, config).to(device)
-    generator = torch.Generator(device).manual_seed(1)
-    began = time.monotonic()
-    x = model.sample(a.samples, rounds=a.rounds, steps=config.mcmc_steps, generator=generator, batch=min(500, a.samples)).cpu()
-    results: dict[str, float] = {
-        "step": float(state.step),
-        "samples": float(len(x)),
-        "sampling_seconds": time.monotonic() - began,
-    }
-    train_x, _, levels = load_bytes(a.data, "train")
-    test_x, test_y, _ = load_bytes(a.data, "test")
-    if a.limit:
-        train_x, test_x, test_y = train_x[: a.limit], test_x[: a.limit], test_y[: a.limit]
-    if a.classifier is not None:
-        net = import_classifier(a.classifier).to(device)
-        reference = features(net, train_x, device)
-        n = min(a.samples, len(test_x), len(state.buffer.x))
-        found = features(net, x, device)
-        results["fd_fresh"] = frechet_distance(found[:n], reference)
-        results["fd_buffer"] = frechet_distance(features(net, state.buffer.x[:n].cpu(), device), reference)
-        results["fd_floor"] = frechet_distance(features(net, test_x[:n], device), reference)
-        results["fd_noise"] = frechet_distance(features(net, torch.rand(n, *x.shape[1:]), device), reference)
-        results["fd_n"] = float(n)
-        with torch.no_grad():
-            p = torch.cat([net(b.to(device)).softmax(-1).cpu() for b in x.split(1000)])
-        shares = torch.bincount(p.argmax(-1), minlength=10).double() / len(p)
-        results["class_entropy"] = float(-(shares * shares.clamp(min=1e-12).log()).sum())
-        results["confidence"] = float(p.max(-1).values.mean())
-    print(json.dumps(results), flush=True)
-
-    g = torch.Generator().manual_seed(0)
-    n = min(2000, len(test_x))
-    inside = (test_x[:n].float() + 0.5) / levels
-    sets = standard_sets(inside, test_y[:n], generator=g)
-    for name in a.outside:
-        other, _, other_levels = load_bytes(name, "test")
-        sets[name] = (other[:n].float() + 0.5) / other_levels
-    weights = (0.0,) if model.encoder is None else (0.0, 0.01, 0.1, 1.0)
-    for w in weights:
-        own = model.ood_score(inside, weight=w)
-        for name, outside in sets.items():
-            d = detection(own, model.ood_score(outside, weight=w), resamples=50, generator=g)
-            results[f"auroc_{name}_w{w:g}"], results[f"auroc_{name}_w{w:g}_error"] = d.auroc, d.auroc_error
+    found = load_trained(a.out / "last.ckpt", device=device)
+    model = found.model
+    drawn = replace(found, draw=lambda n, g: model.sample(n, rounds=a.rounds, steps=config.mcmc_steps, generator=g))
+    shape = tuple(state.buffer.x.shape[1:])
+    features, logits, label = feature_network(str(a.classifier) if a.classifier else "none", a.data, shape, device)
+    judge = Judge(a.data, features=features, logits=logits, n=a.samples, limit=a.limit)
+    outside = {name: real(name, "test", limit=2000, seed=7)[0] for name in a.outside}
+    measured, x = evaluate(drawn, judge, outside=outside, device=device, batch=min(500, a.samples))
+    results = {"recipe": "clel", "features": label, **measured}
     folder = a.export or a.out / "export"
-    model.cpu()
-    fresh = run_name = a.name or f"clel-{a.data}"
-    command = (
-        f"python -m experiments.clel_images --data {a.data} --preset {a.preset} --steps {config.steps} --seed {config.seed}"
-        + (" --plain" if a.plain else "")
-    )
-    place = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
-    seconds = sum_seconds(a.out / "metrics.csv")
-    card: dict[str, object] = {
-        "name": run_name,
-        "command": command,
-        "device": place,
-        "torch": torch.__version__,
-        "training_seconds": seconds,
-        "results": results,
-    }
-    export_clel(model, folder, card=card)
-    again = import_clel(folder)
-    shift = float((again.ood_score(inside[:100], weight=0) - model.ood_score(inside[:100], weight=0)).abs().max())
-    results["export_energy_shift"] = shift
+    about = Export(source=a.out, name=a.name or f"clel-{a.data}")
+    export_clel(model.cpu(), folder, card=card_of(found, about, results))
+    again, inside = import_clel(folder), judge.test[:100]
+    results["export_energy_shift"] = float((again.ood_score(inside, weight=0) - model.ood_score(inside, weight=0)).abs().max())
+    write_evaluation(a.out / "evaluation", results, x)
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     scale = max(1, 64 // x.shape[-1])
     write_png(folder / "samples.png", x[:100], scale=scale)
@@ -151,19 +95,8 @@ def main() -> None:
     (folder / "metrics.csv").write_text((a.out / "metrics.csv").read_text())
     for k, v in results.items():
         if not k.endswith("_error"):
-            print(f"{k:28s} {v:.4f}")
-    print(fresh, "->", folder, sorted(f"{p.name} {p.stat().st_size / 2**20:.1f} MiB" for p in folder.iterdir()))
-
-
-def sum_seconds(path: Path) -> float:
-    """Training seconds of all calls: the clock in metrics.csv starts anew with each."""
-    total = last = 0.0
-    for line in path.read_text().splitlines()[1:]:
-        s = float(line.split(",")[1])
-        if s < last:
-            total += last
-        last = s
-    return total + last
+            print(f"{k:28s} {v:.4f}" if isinstance(v, float) else f"{k:28s} {v}")
+    print(about.name, "->", folder, sorted(f"{p.name} {p.stat().st_size / 2**20:.1f} MiB" for p in folder.iterdir()))
 
 
 if __name__ == "__main__":

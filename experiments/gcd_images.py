@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from ebmlearn import datasets
-from ebmlearn.metrics.images import frechet_distance
+from ebmlearn.metrics.images import extract, frechet_distance
 from ebmlearn.metrics.ood import auroc
 from ebmlearn.training.engine import write_png
 from ebmlearn.training.game import GcdConfig, build_state, gcd_preset, training_points, write_weights
@@ -26,22 +26,12 @@ from ebmlearn.training.image_classifier import import_classifier
 from ebmlearn.training.state import Diverged, RunOptions, make_fabric, read_checkpoint, resume, run
 
 
-@torch.no_grad()
-def features(net, x: torch.Tensor, device: torch.device, batch: int = 1000) -> torch.Tensor:
-    """Penultimate features of images in [0, 1], on the CPU."""
-    return torch.cat([net.features(b.to(device)).float().cpu() for b in x.split(batch)])
-
-
-@torch.no_grad()
 def draw(sampler, n: int, *, generator: torch.Generator, batch: int = 500, ddim: bool = False) -> torch.Tensor:
     """`n` images in [0, 1], on the CPU."""
     sampler.eval()
-    out = []
-    batch = min(batch, n)
-    while sum(map(len, out)) < n:
-        one = sampler.ddim(batch, generator=generator) if ddim else sampler.sample(batch, generator=generator)
-        out.append(((one.clamp(-1, 1) + 1) / 2).cpu())
-    return torch.cat(out)[:n]
+    one = sampler.ddim if ddim else sampler.sample
+    parts = [one(min(batch, n - i), generator=generator).cpu() for i in range(0, n, batch)]
+    return (torch.cat(parts).clamp(-1, 1) + 1) / 2
 
 
 def fitted(config: GcdConfig, fabric, out: Path, minutes: float) -> GcdConfig:
@@ -102,14 +92,18 @@ def main() -> None:
     export = a.export or a.out / "export"
     export.mkdir(parents=True, exist_ok=True)
     net = import_classifier(a.classifier).to(fabric.device)
+
+    def features(x: torch.Tensor) -> torch.Tensor:
+        return extract(x, lambda b: net.features(b.to(fabric.device)).float())
+
     generator = torch.Generator(fabric.device).manual_seed(7)
-    real = features(net, (training_points(a.data)[: a.real] + 1) / 2, fabric.device)
-    test = features(net, (training_points(a.data, split="test")[: a.samples] + 1) / 2, fabric.device)
+    real = features((training_points(a.data)[: a.real] + 1) / 2)
+    test = features((training_points(a.data, split="test")[: a.samples] + 1) / 2)
     floor = float(frechet_distance(real, test))
 
     def distance(sampler, *, ddim: bool = False, n: int = a.samples) -> float:
         images = draw(sampler, n, generator=generator, ddim=ddim)
-        return float(frechet_distance(real, features(net, images, fabric.device)))
+        return float(frechet_distance(real, features(images)))
 
     def picture(sampler, name: str) -> None:
         write_png(export / name, draw(sampler, 100, generator=torch.Generator(fabric.device).manual_seed(0), batch=100))
@@ -117,7 +111,12 @@ def main() -> None:
     began = time.monotonic()
     results = json.loads((export / "results.json").read_text()) if (export / "results.json").exists() else {}
     results["floor"] = floor
-    options = RunOptions(out=a.out / a.phase, resume=True, max_minutes=a.minutes, log_every=50, checkpoint_minutes=3.0)
+    command = f"python -m experiments.gcd_images {a.phase} --data {a.data} --minutes {a.minutes:g} --set {' '.join(a.set)}".removesuffix(
+        " --set "
+    )
+    options = RunOptions(
+        out=a.out / a.phase, resume=True, max_minutes=a.minutes, log_every=50, checkpoint_minutes=3.0, command=command
+    )
     if a.phase == "pretrain":
         config = fitted(replace(config, steps=0), fabric, options.out, a.minutes)
         state = build_state(config, fabric)

@@ -6,7 +6,6 @@ python -m experiments.grbm_images --data fashion_mnist --variant paper --minutes
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import math
 import time
@@ -21,7 +20,8 @@ from ebmlearn.training.engine import write_png
 from ebmlearn.training.rbm import RBMConfig, build, kernel_of, load_rbm, rbm_preset, run_rbm, samples_from_noise
 from ebmlearn.training.rbm_data import flat_data
 from ebmlearn.training.rbm_report import as_images, gaussian_log_likelihood, log_likelihood, normalised
-from ebmlearn.training.state import RunOptions, make_fabric, plain
+from ebmlearn.training.rbm_weights import RBMModel, export_rbm
+from ebmlearn.training.state import RunOptions, make_fabric
 
 
 def measure_update(config: RBMConfig, fabric, updates: int) -> float:
@@ -40,24 +40,6 @@ def measure_update(config: RBMConfig, fabric, updates: int) -> float:
 def _wait(device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize()
-
-
-def export(rbm, scale, config: RBMConfig, folder: Path, card: dict) -> None:
-    """weights.safetensors (W in bfloat16) and card.json with its hash."""
-    from safetensors.torch import save_file
-
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {
-        "W": rbm.W.detach().to(torch.bfloat16),
-        "b": rbm.b.detach(),
-        "mu": rbm.mu.detach(),
-        "log_var": rbm.log_var.detach(),
-    }
-    tensors |= {"mean": scale.mean, "std": scale.std}
-    save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, folder / "weights.safetensors")
-    sha = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
-    payload = {"kind": "grbm", "config": plain(config), "sha256": {"weights.safetensors": sha}, **card}
-    (folder / "card.json").write_text(json.dumps(payload, indent=1) + "\n")
 
 
 @torch.no_grad()
@@ -105,13 +87,17 @@ def main() -> None:
     parser.add_argument("--ais-chains", type=int, default=500)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     for f in fields(RBMConfig):
-        if f.name != "data":
+        if f.name not in ("data", "ais_sweeps"):
             kind = {"int": int, "float": float, "str": str, "int | None": int}.get(
                 str(f.type), lambda v: v in ("1", "true", "True")
             )
             parser.add_argument("--" + f.name.replace("_", "-"), type=kind, default=None)
     a = parser.parse_args()
-    chosen = {f.name: getattr(a, f.name) for f in fields(RBMConfig) if f.name != "data" and getattr(a, f.name) is not None}
+    chosen = {
+        f.name: getattr(a, f.name)
+        for f in fields(RBMConfig)
+        if f.name not in ("data", "ais_sweeps") and getattr(a, f.name) is not None
+    }
     config = replace(rbm_preset(a.data, a.variant), **chosen)
     device = torch.device(a.device)
     fabric = make_fabric(accelerator="cuda" if device.type == "cuda" else "cpu")
@@ -165,7 +151,8 @@ def main() -> None:
         f" --minutes {a.minutes:g}" if a.minutes else ""
     )
     command += "".join(f" --{k.replace('_', '-')} {v}" for k, v in chosen.items())
-    export(rbm, scale, config, folder, {"command": command, "device": name, "torch": torch.__version__, "results": result})
+    card = {"command": command, "device": name, "torch": str(torch.__version__), "results": result}
+    export_rbm(RBMModel(rbm, scale, config, tuple(state.shape.tolist())), folder, card=card)
     rows = ("matched_samples", "matched_means", "long_samples", "long_means")
     write_png(folder / "samples.png", torch.cat([sets[r][:40] for r in rows]), columns=20)
     strongest = rbm.W.detach().norm(dim=0).argsort(descending=True)[:200:2]
