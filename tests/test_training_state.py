@@ -2,10 +2,6 @@
 
 import dataclasses
 import os
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
@@ -235,40 +231,42 @@ def test_batch_stream_refuses_bad_sizes():
         BatchStream(torch.zeros(5), torch.zeros(4), batch_size=2)
 
 
-KILLED = """
-import sys, torch
-from pathlib import Path
-sys.path.insert(0, {root!r})
-import tests.test_training_state as t
-fabric = t.make_fabric()
-s = t.build()
-options = t.RunOptions(out=Path({out!r}), resume=True, log_every=1, checkpoint_minutes=0.0)
-t.resume(fabric, s, recipe="toy", config=t.Config(), options=options)
-print("ready", flush=True)
-t.run(fabric, s, t.steps_of(s), recipe="toy", config=t.Config(), total=10**9, options=options)
-"""
+def test_tensorboard_gets_every_logged_row(tmp_path, fabric, monkeypatch):
+    import ebmlearn.training.state as module
 
+    seen = []
 
-def test_kill_at_a_random_moment_leaves_a_whole_checkpoint(tmp_path):
-    code = KILLED.format(root=os.path.dirname(os.path.dirname(__file__)), out=str(tmp_path))
-    last = 0
-    for pause in (0.3, 0.41):
-        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        process.stdout.readline()
-        time.sleep(pause)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-        payload = read_checkpoint(tmp_path / "last.ckpt", recipe="toy")
-        assert payload["state"]["step"] > last
-        last = payload["state"]["step"]
-    fabric = make_fabric()
+    class Board:
+        def __init__(self, folder, step):
+            seen.append((folder.name, step))
+
+        def add_scalar(self, name, value, step):
+            seen.append((name, step))
+
+    monkeypatch.setattr(module, "scalar_writer", Board)
     s = build()
-    options = RunOptions(out=tmp_path, resume=True)
-    assert resume(fabric, s, recipe="toy", config=Config(), options=options)
-    # exactly the state that an uninterrupted run has at this step
-    whole = build()
-    steps = steps_of(whole)
-    while whole.step < s.step:
-        next(steps)
-    assert same(whole.state_dict(), s.state_dict())
+    options = RunOptions(out=tmp_path, log_every=5, tensorboard=True)
+    run(fabric, s, steps_of(s), recipe="toy", config=Config(), total=10, options=options)
+    assert seen == [("tensorboard", 0)] + [(name, step) for step in (5, 10) for name in ("loss", "e_pos")]
+
+
+def test_sessions_say_who_trained(tmp_path, fabric):
+    for total in (3, 5):
+        s = build()
+        options = RunOptions(out=tmp_path, resume=True, command=f"to {total}")
+        resume(fabric, s, recipe="toy", config=Config(), options=options)
+        run(fabric, s, steps_of(s), recipe="toy", config=Config(), total=total, options=options)
+    found = read_checkpoint(tmp_path / "last.ckpt")["sessions"]
+    assert [(f["command"], f["first_step"], f["last_step"], f["processes"]) for f in found] == [
+        ("to 3", 0, 3, 1),
+        ("to 5", 3, 5, 1),
+    ]
+    assert all(f["seconds"] > 0 and f["device"].startswith("CPU") and f["commit"] for f in found)
+
+
+def test_a_younger_setting_is_at_its_default():
+    saved = plain(Config())
+    del saved["widths"]
+    check_same_config(saved, Config())
+    with pytest.raises(CheckpointError, match=r"widths: \(4,\) in the checkpoint"):
+        check_same_config(saved, Config(widths=(5,)))

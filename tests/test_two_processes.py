@@ -76,6 +76,33 @@ def worker(out):
         state = RUNS[name.split("-")[0]](config, RunOptions(out=out / name, log_every=1), fabric=fabric, **more)
         rank = fabric.global_rank
         torch.save({"grads": gradients(state), "parameters": parameters(state)}, out / name / f"seen{rank}.pt")
+    interrupted(out / "interrupted", fabric)
+
+
+class Stopped(Exception):
+    pass
+
+
+def interrupted(out, fabric):
+    """The first run again, stopped on both processes after its third update and continued from their checkpoints."""
+
+    options = RunOptions(out=out, log_every=1, checkpoint_minutes=0.0)
+    steps = clel.train_clel
+
+    def cut(*args, **kwargs):
+        for i, metrics in enumerate(steps(*args, **kwargs)):
+            if i == 3:
+                raise Stopped
+            yield metrics
+
+    clel.train_clel = cut
+    try:
+        clel.run_clel(CONFIGS["clel"], options, fabric=fabric)
+    except Stopped:
+        pass
+    clel.train_clel = steps
+    state = clel.run_clel(CONFIGS["clel"], dataclasses.replace(options, resume=True), fabric=fabric)
+    torch.save({"parameters": parameters(state), "buffer": state.buffer.x}, out / f"seen{fabric.global_rank}.pt")
 
 
 class AsTwo(TorchFunctionMode):
@@ -186,6 +213,16 @@ def test_two_processes_train_as_one(two, name, monkeypatch):
             assert float(a[key]) == pytest.approx(value, rel=2e-3, abs=2e-5), f"{key} of update {i + 1}"
     for a, b in zip(seen[0]["grads"], grads, strict=True):
         assert torch.allclose(a, b, rtol=2e-2, atol=1e-5 + 1e-3 * float(b.abs().max()))
+
+
+def test_two_processes_resume_exactly(two):
+    for rank in range(2):
+        whole, parts = (torch.load(two / name / f"seen{rank}.pt", weights_only=True) for name in ("clel", "interrupted"))
+        assert all(torch.equal(a, b) for a, b in zip(whole["parameters"], parts["parameters"], strict=True))
+    last = torch.load(two / "interrupted" / "last.ckpt", weights_only=True)
+    assert last["processes"] == 2 and [s["last_step"] for s in last["sessions"]] == [3, STEPS]
+    with open(two / "interrupted" / "metrics.csv") as file:
+        assert [int(r["step"]) for r in csv.DictReader(file)] == list(range(1, STEPS + 1))
 
 
 def test_each_process_draws_its_own_numbers(two):
