@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 import inspect
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -349,11 +348,12 @@ def _lessons(argv: list[str]) -> int:
     if len(places) > 1:
         raise Problem(f"expected one folder; got {' '.join(places)}. Flags with values are written --flag=value")
     target = Path(places[0] if places else "ebmlearn-lessons").expanduser()
+    from .course.lessons import copy_course
     from .resources import resource
 
     if target.is_file():
         raise Problem(f"{target} is a file; name a folder")
-    new = copy_lessons(resource("lessons"), target)
+    new = copy_course(resource("lessons"), resource("docs"), target)
     print(f"{new} new files in {target}; files that were there are kept")
     first = min(target.glob("[0-9][0-9]_*.ipynb"), default=None)
     if first is None:
@@ -361,20 +361,6 @@ def _lessons(argv: list[str]) -> int:
     if "--no-open" in flags:
         return 0
     return subprocess.run([sys.executable, "-m", "jupyterlab", *flags, str(first)]).returncode
-
-
-def copy_lessons(source: Path, target: Path) -> int:
-    """Copy notebooks and what they show from `source` to `target`, keep what is there already; the number of new files."""
-    new = 0
-    for path in sorted(source.rglob("*")):
-        relative = path.relative_to(source)
-        hidden = any(part.startswith((".", "__")) for part in relative.parts)
-        if path.is_dir() or hidden or relative.parts[0] == "source" or (target / relative).exists():
-            continue
-        (target / relative).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target / relative)
-        new += 1
-    return new
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """The command line: every command runs, and bad input is one clear line and exit code 2."""
 
 import csv
+import re
 import subprocess
 import sys
 
@@ -161,6 +162,10 @@ def test_lessons_are_copied_and_own_work_is_kept(run, tmp_path, monkeypatch):
     code, out, _ = run("lessons", tmp_path / "course", "--no-open")
     first = tmp_path / "course" / "00_setup_and_tour.ipynb"
     assert code == 0 and first.exists() and not (tmp_path / "course" / "source").exists()
+    pages = [first, first.parent / "solutions" / first.name, *(first.parent / "docs").glob("*.md")]
+    for page in pages:  # what is linked was copied, too
+        relative = [t for t in re.findall(r"\]\(([^)#\s]+?)(?:#\w+)?\\?\)", page.read_text()) if ":" not in t]
+        assert (relative or page.stem == "notation") and all((page.parent / t).exists() for t in relative), page
     first.write_text("my own work")
     assert run("lessons", tmp_path / "course", "--no-open")[1].startswith("0 new files")
     assert first.read_text() == "my own work"

@@ -133,3 +133,4 @@ def test_the_wheel_works_away_from_the_checkout(wheel, tmp_path):
     )
     assert copied.returncode == 0, copied.stderr[-2000:]
     assert (tmp_path / "course" / "00_setup_and_tour.ipynb").exists()
+    assert (tmp_path / "course" / "docs" / "glossary.md").exists()

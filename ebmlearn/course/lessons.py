@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..resources import resource
+
+PAGES = ("notation.md", "glossary.md", "course_map.md", "course_map.png")  # what the lessons link, from docs/
 
 
 @dataclass(frozen=True)
@@ -83,3 +86,36 @@ def all_lessons(where: Path | None = None) -> dict[str, Lesson]:
     """
     found = [read_lesson(path) for path in sorted((where or folder()).glob("[0-9][0-9]_*.ipynb"))]
     return {lesson.number: lesson for lesson in found}
+
+
+def copy_course(lessons: Path, docs: Path, target: Path) -> int:
+    """Copy the notebooks, what they show and the pages that they link; keep what is there already; the number of new files.
+
+    The pages go to `target/docs`, and the links between the two are changed to match.
+
+    Args:
+        lessons: the folder of lessons, with `solutions/` in it.
+        docs: the folder of pages.
+        target: where to.
+    """
+    moved = {path: path.relative_to(lessons) for path in sorted(lessons.rglob("*")) if path.is_file()}
+    wanted = {
+        path: to
+        for path, to in moved.items()
+        if to.parts[0] != "source" and not any(part.startswith((".", "__")) for part in to.parts)
+    }
+    wanted |= {docs / name: Path("docs") / name for name in PAGES}
+    new = 0
+    for path, to in wanted.items():
+        place = target / to
+        if place.exists():
+            continue
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix in (".ipynb", ".md"):
+            text = path.read_text(encoding="utf-8")
+            text = text.replace("](../docs/", "](docs/").replace("](../../docs/", "](../docs/").replace("](../lessons/", "](../")
+            place.write_text(text, encoding="utf-8")
+        else:
+            shutil.copyfile(path, place)
+        new += 1
+    return new
