@@ -251,6 +251,15 @@ def test_built_notebooks(built):
     assert out_of_step(path, lessons) == []
 
 
+def test_words_of_an_exercise_s_picture_are_in_the_solutions_only(source):
+    source.write_text(
+        LESSON.replace('# %% tags=["exercise"]\ndef descend', '# %% tags=["exercise"] alt="A path down."\ndef descend')
+    )
+    made = convert(source)
+    assert "A path down" not in nbformat.writes(made["student"])
+    assert nbformat.writes(made["solution"]).count("A path down.") == 2  # the picture's metadata and the line below it
+
+
 def test_restyle_changes_words_and_keeps_outputs(built, tmp_path):
     lessons, path = tmp_path / "lessons", tmp_path / "lessons" / "source" / "98_small.py"
     shutil.copytree(built[0], lessons)

@@ -52,7 +52,10 @@ def test_nothing_to_run_is_a_failure():
 
 def test_a_good_notebook_passes_beside_a_changed_and_a_raising_one(good, tmp_path, capsys):
     assert guard(good) == ([], 3)
-    assert run([good]) == []
+    measured = {}
+    assert run([good], measured=measured) == []
+    (note,) = measured.values()
+    assert note["cpu_seconds"] > 0 and note["peak_mb"] > 20 and note["figures"] == note["widgets"] == []
     changed = write(tmp_path / "91_changed.ipynb", shift=5)
     raising = write(tmp_path / "92_raising.ipynb", raises=True)
     assert main([str(good), str(changed), str(raising)]) == 1

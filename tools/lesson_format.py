@@ -225,8 +225,10 @@ def convert(path: Path, *, complete: bool = True, repository: str | None = None)
             exercised.update(dict.fromkeys(bound, where))
         metadata: dict[str, str] = {}
         alt = cell.metadata.get("alt", "")
-        if ("figure" in tags) != bool(alt):
-            raise FormatError(f"{where}: a cell tagged 'figure' says in alt=\"...\" what is seen, and only such a cell does")
+        if ("figure" in tags and not alt) or (alt and not {"figure", "exercise"} & set(tags)):
+            raise FormatError(
+                f"{where}: a cell tagged 'figure' says in alt=\"...\" what is seen; an exercise that draws may, too"
+            )
         if alt:
             metadata["alt"] = alt
         if "check" in tags and "nbval-check-output" not in tags:
@@ -236,8 +238,16 @@ def convert(path: Path, *, complete: bool = True, repository: str | None = None)
         if "figure" in tags:
             stub, full = silence(stub), silence(full)
         put(KINDS, "code", {"student": stub, "solution": full}, tags, cell.source, **metadata)
+        if alt and "exercise" in tags:  # the picture is drawn in the solutions only, and its words would tell
+            del cells["student"][-1].metadata["alt"]
         if alt:
-            put(KINDS, "markdown", dict.fromkeys(KINDS, f"*What is seen:* {alt}"), [], "caption " + alt)
+            put(
+                KINDS if "figure" in tags else ("solution",),
+                "markdown",
+                dict.fromkeys(KINDS, f"*What is seen:* {alt}"),
+                [],
+                "caption " + alt,
+            )
     for tag, least in {"exercise": 3, "check": 3, "figure": 1, "widget": 1, "quiz": 1}.items():
         if complete and count[tag] < least:
             raise FormatError(f"{path.name}: a lesson has at least {least} cell(s) tagged {tag!r}; got {count[tag]}")

@@ -197,7 +197,7 @@ q.descend.check(descend)
 # energies are *and*: try `ring(x) + something(x)`. There is no check; the picture is the check.
 
 
-# %% tags=["exercise"]
+# %% tags=["exercise"] alt="Map of one solution: low ground along the right half of a ring, high ground left of zero."
 def my_energy(x):
     """x[*batch, 2] -> energy[*batch], of your own."""
     ### BEGIN SOLUTION
