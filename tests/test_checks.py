@@ -1,20 +1,13 @@
 """Every checker of every lesson is tested with right and wrong answers; the framework itself too."""
 
 import importlib
-import pkgutil
 
 import pytest
 import torch
 
-import ebmlearn.checks
 from ebmlearn.checks.base import Outcome, Problem, Text, problem, problems_of, require, require_close, require_tensor
-from tests.checks_harness import Case, assert_checker
-
-LESSONS = [m.name for m in pkgutil.iter_modules(ebmlearn.checks.__path__) if m.name.startswith("lesson")]
-
-
-def cases_of(lesson: str) -> dict[str, Case]:
-    return importlib.import_module(f"tests.checks_cases.{lesson}").CASES
+from tests.checks_cases.more_right import MORE
+from tests.checks_harness import LESSONS, RIGHT, Case, assert_checker, cases_of, right_answers, score, table
 
 
 def every_problem():
@@ -39,6 +32,24 @@ def test_every_problem_has_a_case(lesson):
 @pytest.mark.parametrize("lesson, name, p", list(every_problem()))
 def test_checker(lesson, name, p):
     assert_checker(p, cases_of(lesson)[name])
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_mutation_score(lesson, capsys):
+    problems = problems_of(importlib.import_module(f"ebmlearn.checks.{lesson}"))
+    scores = [score(lesson, p) for p in problems.values()]
+    with capsys.disabled():
+        print(f"\n{table(scores)}")
+    assert all(s.told == s.wrong >= 3 and s.accepted == s.right for s in scores), table(scores)
+    for s, p in zip(scores, problems.values()):
+        answers = right_answers(lesson, p)
+        assert s.right >= RIGHT, f"{s.problem}: {s.right} right variants, give {RIGHT - s.right} more"
+        assert len({getattr(a, "__code__", a) for a in answers}) == len(answers), f"{s.problem}: the same right answer twice"
+
+
+def test_every_further_right_answer_belongs_to_a_problem():
+    known = {f"{lesson}.{name}" for lesson in LESSONS for name in cases_of(lesson)}
+    assert set(MORE) <= known
 
 
 @problem("Double it.", hints=["x + x", "2 x"])
