@@ -23,6 +23,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from PIL import Image
 
+from .kernel_probe import probed, records
 from .lesson_format import MADE, FormatError, convert
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,11 +55,20 @@ def repository(root: Path = ROOT) -> str | None:
 
 
 def execute(nb: nbformat.NotebookNode, folder: Path) -> tuple[float, float]:
-    """Run all cells at full size, in place; return the seconds of wall time and of CPU time, kernel start included."""
+    """Run all cells at full size, in place; return the seconds of wall time and of CPU time, kernel start included.
+
+    The largest memory goes into the notebook's metadata as `peak_mb`.
+    """
+    lesson = nb.metadata["ebmlearn"]["lesson"]
     with tempfile.TemporaryDirectory() as scratch:
         # the quiz is read from the notebook that is being made, not from the one before it
-        nbformat.write(nb, Path(scratch) / f"{nb.metadata['ebmlearn']['lesson']}.ipynb")
-        return _execute(nb, folder, {"EBMLEARN_LESSONS": scratch})
+        nbformat.write(nb, Path(scratch) / f"{lesson}.ipynb")
+        seconds = _execute(nb, folder, {"EBMLEARN_LESSONS": scratch} | probed(Path(scratch) / "probe"))
+        notes = records(Path(scratch) / "probe")
+    nb.metadata["ebmlearn"]["peak_mb"] = max((note["peak_mb"] for note in notes), default=0)
+    for figure in (figure for note in notes for figure in note["figures"]):
+        print(f"{lesson}, cell {figure['cell']}, to mend before nbval passes: {figure['problem']}", file=sys.stderr)
+    return seconds
 
 
 def _execute(nb: nbformat.NotebookNode, folder: Path, more: dict[str, str]) -> tuple[float, float]:

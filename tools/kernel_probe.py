@@ -139,7 +139,8 @@ def examine_widget(widget: Any) -> dict[str, Any]:
             began = time.perf_counter()
             control.value = _other_value(control)
             note["ms"] = round(1000 * (time.perf_counter() - began))
-            note["changed"] = _seen(parts) != before
+            if not any(type(part).__name__ == "Output" for part in parts):  # what it shows lives in the page only
+                note["changed"] = _seen(parts) != before
         except Exception as error:
             note["error"] = f"{type(error).__name__}: {error}"
         with contextlib.suppress(Exception):
@@ -180,7 +181,7 @@ class Probe:
         if hasattr(result.result, "comm") and hasattr(result.result, "layout"):
             self.widgets.append((len(self.inputs) - 1, result.result))
         ended = next((name for name, sources in self.known.items() if self.inputs == [s.strip() for s in sources]), None)
-        if "torch" in sys.modules and (ended or len(self.inputs) % EVERY == 1):
+        if self.known and "torch" in sys.modules and (ended or len(self.inputs) % EVERY == 1):
             self.notes["calibration"].append(round(calibration_loop(), 4))
         self.notes.update(notebook=ended, cpu_seconds=round(began - self.own, 2), peak_mb=round(peak_megabytes()))
         if ended and "student" in ended:

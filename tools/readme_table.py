@@ -7,29 +7,47 @@ import re
 import sys
 from pathlib import Path
 
+from ebmlearn.course.lessons import read_lesson
+
+from .budgets import read_budgets
+
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- lessons: python -m tools.readme_table -->", "<!-- end of lessons -->"
 
 
-def row(path: Path) -> str:
-    book = json.loads(path.read_text())
-    first = "".join(book["cells"][0]["source"])
-    number, title = re.match(r"# (\d\d) · (.*)", first).groups()  # type: ignore[union-attr]
-    reading = re.search(r"\*\*Time\*\* (\d+)", first)
+def row(path: Path, budgets: dict[str, dict[str, float]]) -> str:
+    """One lesson: what its header says, what its cells are, what the build and nbval measured."""
+    book = json.loads(path.read_text(encoding="utf-8"))
+    lesson = read_lesson(path)
     cells = [set(c["metadata"].get("tags", [])) for c in book["cells"]]
-    seconds = book["metadata"]["ebmlearn"] if "ebmlearn" in book["metadata"] else book["metadata"]
-    cpu = seconds.get("cpu_seconds", seconds["seconds"])
-    checks, widgets = sum("check" in t for t in cells), sum("widget" in t for t in cells)
-    minutes = reading.group(1) if reading else "-"
-    return f"| [{number}](lessons/{path.name}) | {title} | {minutes} | {cpu / 60:.1f} | {checks} | {widgets} |"
+    cost = book["metadata"]["ebmlearn"]
+    small = budgets.get(f"{path.stem}/student", {})
+    ci = f"{small['cpu_seconds']:.0f}" if small else "-"
+    full = f"{cost.get('cpu_seconds', cost['seconds']):.0f}"
+    memory = cost.get("peak_mb") or small.get("peak_mb")
+    open_ones = sum(bool(re.search(r"^#+ .*\bopen\b", "".join(c["source"]), re.M | re.I)) for c in book["cells"])
+    exercises, widgets = len(lesson.exercises), sum("widget" in t for t in cells)
+    return (
+        f"| [{lesson.number}](lessons/{path.name}) | {lesson.title} | {lesson.minutes or '-'} | {ci} | {full} "
+        f"| {f'{memory:.0f}' if memory else '-'} | {exercises} + {open_ones} | {widgets} |"
+    )
 
 
 def table() -> str:
+    """The table of all lessons, with a line on what was measured and how."""
     lines = [
-        "| lesson | about | minutes to work through | CPU minutes to run | checked exercises | widgets |",
-        "|---|---|---|---|---|---|",
+        "| lesson | about | minutes to work through | CPU seconds, CI size | CPU seconds, full size | peak MB | exercises: checked + open "
+        "| widgets |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    return "\n".join(lines + [row(p) for p in sorted((ROOT / "lessons").glob("[0-9]*.ipynb"))])
+    budgets = read_budgets()
+    lines += [row(p, budgets) for p in sorted((ROOT / "lessons").glob("[0-9]*.ipynb"))]
+    lines += [
+        "",
+        "Minutes to work through are the authors' estimates. Seconds and memory are measured, start of the kernel included: full size by",
+        "the build, CI size (`EBMLEARN_SMOKE=1`) by `python -m tools.run_nbval --write-budgets`.",
+    ]
+    return "\n".join(lines)
 
 
 def main() -> int:

@@ -767,7 +767,8 @@ def draw_arm(ax, y, color, **line):
 
 for ax, arms in ((axes[1], settled), (axes[2], found[success(found, t)])):
     for y in arms[:40]:
-        draw_arm(ax, y, BLUE if y[1].sin() < 0 else GREEN, lw=0.7, alpha=0.7)
+        color, style = (BLUE, "-") if y[1].sin() < 0 else (GREEN, ":")
+        draw_arm(ax, y, color, lw=0.7, ls=style, alpha=0.7)
     ax.plot(*t, "*", color="black", markersize=14, zorder=5)
     ax.set(aspect="equal", xlim=(-1.5, 1.9), ylim=(-0.7, 2.0))
 draw_arm(axes[1], answers.mean(0), RED, lw=3, ls="--")
