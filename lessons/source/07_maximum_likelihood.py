@@ -105,7 +105,8 @@ for value in (2.0, 1.0):
     mean = (torch.softmax(-k.detach() * line**2 / 2, 0) * line**2 / 2).sum()  # of dE/dk
     assert abs(slope + mean) < 1e-10 and abs(slope + 1 / (2 * value)) < 1e-10
     show(f"k = {value:g}: gradient of log Z, minus the mean of dE/dk", [slope, -mean])
-    show(f"k = {value:g}: gradient of the loss, with the wrong sign", [0.5 - mean, 0.5 + mean])
+    losses = torch.stack([0.5 - mean, 0.5 + mean]).round(decimals=9)
+    show(f"k = {value:g}: gradient of the loss, with the wrong sign", losses)
 
 # %% [markdown]
 # **With ebmlearn.** On samples the expectations become means, and `contrastive_divergence(e_pos, e_neg)` is `e_pos.mean() - e_neg.mean()`. It
