@@ -27,6 +27,7 @@ READERS = {
     "gcd": ("ebmlearn.training.gcd_weights", "import_gcd"),
     "htm": ("ebmlearn.training.htm_model", "import_htm"),
     "mlp-energies": ("ebmlearn.energies.bundle", "import_energies"),
+    "planning": ("ebmlearn.training.planning_weights", "import_planning"),
 }
 
 

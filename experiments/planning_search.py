@@ -91,13 +91,12 @@ def waypoints(graph: EnergyGraph, start: Tensor, goal: Tensor) -> tuple[Tensor, 
     return (path.states[1:], True) if path.found else (goal[None], False)
 
 
-def measure(world: World, model: Any, graph: EnergyGraph | None, n: int, seed: int) -> dict[str, float]:
+def measure(world: World, model: Any, graph: EnergyGraph | None, drawn: list[tuple[Tensor, ...]], seed: int) -> dict[str, float]:
     """Success and length in each bin, tasks and noise the same for every setting."""
     g = torch.Generator().manual_seed(2000 + seed)
     out: dict[str, float] = {}
     ratios, found, began = [], [], time.process_time()
-    for low, high in BINS:
-        a, b, d = tasks(world, low, high, n, g)
+    for (low, high), (a, b, d) in zip(BINS, drawn, strict=True):
         ways = [waypoints(graph, s, t) if graph else (t[None], True) for s, t in zip(a, b, strict=True)]
         rollout = follow_waypoints(model, world, ROBOT, a, [w for w, _ in ways], generator=g)
         out[f"success, {low:.0f}-{high:.0f} cells"] = rollout.success.double().mean().item()
@@ -122,11 +121,12 @@ def one_seed(seed: int, *, n: int, steps: int | None, scratch: Path) -> list[tup
     models: dict[str, Any] = {}
     for name, config in kinds.items():
         began = time.process_time()
-        run_planning(config, RunOptions(out=scratch / name))
+        run_planning(config, RunOptions(out=scratch / name, resume=True))
         models[name] = load_planning(scratch / name / "last.ckpt")[0]
         print(f"seed {seed}, {name}: {time.process_time() - began:.0f} CPU s of training", flush=True)
     world, states, _ = collect(base)
     g = torch.Generator().manual_seed(1000 + seed)
+    drawn = [tasks(world, low, high, n, g) for low, high in BINS]
     buffer = states.reshape(-1, 2)
     nodes = buffer[torch.randperm(len(buffer), generator=g)[:NODES]]
     s, t = training_pairs(states, base.horizon, 8000, g)
@@ -150,7 +150,7 @@ def one_seed(seed: int, *, n: int, steps: int | None, scratch: Path) -> list[tup
     }
     rows = []
     for name, (model, one) in settings.items():
-        metrics = measure(world, model, one, n, seed)
+        metrics = measure(world, model, one, drawn, seed)
         if one is not None:
             metrics |= edge_shares(one, world)
         rows.append((name, seed, metrics))
@@ -166,12 +166,15 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=40, help="a seed and bin")
     parser.add_argument("--steps", type=int, default=None, help="of training; default the preset's")
     parser.add_argument("--out", type=Path, default=Path("data"), help="gets results/")
+    parser.add_argument(
+        "--runs", type=Path, default=None, help="keep the training runs here, and do not repeat those that are there"
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         for seed in range(args.seeds):
-            rows += one_seed(seed, n=args.tasks, steps=args.steps, scratch=Path(scratch) / str(seed))
+            rows += one_seed(seed, n=args.tasks, steps=args.steps, scratch=(args.runs or Path(scratch)) / str(seed))
     table = Table(tuple(rows), COMMAND)
     table.write(args.out / "results" / "planning_search")
     print(table.markdown())

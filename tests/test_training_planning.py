@@ -17,7 +17,9 @@ from ebmlearn.planning.reachability import (
     one_step_back,
     random_walks,
 )
+from ebmlearn.pretrained import load_pretrained
 from ebmlearn.training.planning import Loss, PlanningConfig, build_model, collect, load_planning, planning_preset, run_planning
+from ebmlearn.training.planning_weights import export_planning
 from ebmlearn.training.state import RunOptions, read_checkpoint
 from tests.helpers import same
 from tests.stats import assert_mean
@@ -173,6 +175,18 @@ def test_waypoints_lead_where_a_compass_alone_does_not():
     torch.testing.assert_close(led.length[1], alone.length[1])
     with pytest.raises(ValueError, match="waypoints"):
         follow_waypoints(Compass(), world, robot, starts, [goals[:1]])
+
+
+def test_weights_come_back_with_their_card(tmp_path):
+    config = dataclasses.replace(TINY, model="steps")
+    model = build_model(config)
+    export_planning(model, config, tmp_path, card={"name": "demo", "licence": "MIT"})
+    again = load_pretrained(str(tmp_path))
+    s, g = torch.rand(2, 5, 2, generator=gen(9)) * 11
+    assert torch.equal(again(s, g), model(s, g)) and not again.training
+    (tmp_path / "weights.safetensors").write_bytes(b"no")
+    with pytest.raises(ValueError, match="SHA-256"):
+        load_pretrained(str(tmp_path))
 
 
 def test_models_are_built_for_their_world():

@@ -141,6 +141,10 @@ def collect(config: PlanningConfig) -> tuple[World, Tensor, Tensor]:
 class Loss(nn.Module):
     """The loss as the forward of one module, so that it can be wrapped: the model inside, and what it is compared with."""
 
+    model: Any
+    states: Tensor
+    actions: Tensor
+
     def __init__(self, model: nn.Module, config: PlanningConfig, states: Tensor, actions: Tensor) -> None:
         super().__init__()
         self.model, self.config = model, config
@@ -176,9 +180,10 @@ class Loss(nn.Module):
         goal = self.states[t + k, walk]
         first, steps = self.model.logits(torch.cat([s, s]), torch.cat([goal, self._far(s, generator)]))
         label = torch.cat([k - 1, torch.full_like(k, horizon)])
-        return sum(
+        each = [
             F.cross_entropy(a[:n], self.actions[t, walk]) + F.cross_entropy(b, label) for a, b in zip(first, steps, strict=True)
-        )
+        ]
+        return torch.stack(each).sum()
 
     def _far(self, s: Tensor, generator: torch.Generator) -> Tensor:
         """Half anywhere in the buffer, half about s: some are near after all, so that "far" is a probability."""

@@ -1,0 +1,142 @@
+"""Search, then descent: one learned energy of transitions in a maze draws the graph and repairs the path.
+
+python experiments/planning_maze.py                                             # 3 seeds x 40 tasks: the table in data/results
+python experiments/planning_maze.py --seeds 1 --tasks 4 --steps 100 --out /tmp/maze    # a quick look
+
+The maze of 4 x 4 cells is known by random walks alone. Graph: 500 states of the walks, edges at most one move long, energy below its 0.9
+quantile on training transitions. Refined: the path is the start of a descent (Adam) on the sum of the same energy, goal and length.
+Success: every move at most 1.05 times the robot's longest, none blocked, the robot ends within 0.05 of the goal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ebmlearn.planning.graphs import EnergyGraph, edge_rates, follow, oracle, threshold_at
+from ebmlearn.planning.trajectories import FollowEnergy, GoalEnergy, LengthEnergy, descend, execute, of_moves, states_of, straight
+from ebmlearn.planning.worlds import World
+from ebmlearn.training.ablate import Table
+from ebmlearn.training.planning import ROBOTS, collect, load_planning, planning_preset, run_planning
+from ebmlearn.training.state import RunOptions
+
+COMMAND = "python experiments/planning_maze.py"
+ROBOT, NODES, REPLANS = ROBOTS["maze"], 500, 10
+
+
+def seen(states: Tensor, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Transitions of the walks that moved."""
+    s, t = states[:-1].reshape(-1, 2), states[1:].reshape(-1, 2)
+    rows = (s != t).any(-1).nonzero()[:, 0]
+    rows = rows[torch.randperm(len(rows), generator=generator)[:n]]
+    return s[rows], t[rows]
+
+
+def moves_of(paths: list[Tensor]) -> Tensor:
+    """Paths `[k, 2]` of several lengths as moves `[n, T, 2]`, filled up with rests at the end."""
+    longest = max(len(p) for p in paths)
+    return torch.stack([torch.cat([p, p[-1:].expand(longest - len(p), 2)]).diff(dim=0) for p in paths])
+
+
+def refine(pair: Any, start: Tensor, goal: Tensor, moves: Tensor, *, steps: int = 300) -> Tensor:
+    """Descend the energy of the whole trajectory from given moves."""
+    energy = FollowEnergy(pair) + 500 * GoalEnergy(goal) + 20 * LengthEnergy()
+    return states_of(start, descend(of_moves(energy, start), moves, steps, learning_rate=0.001))
+
+
+def search(graph: EnergyGraph, world: World, start: Tensor, goal: Tensor, replans: int) -> tuple[list[Tensor], list[Any]]:
+    """Paths, and walks along them, one task after the other."""
+    paths, walks = [], []
+    for s, t in zip(start, goal, strict=True):
+        own = graph.copy()
+        i, j = own.join(s), own.join(t)
+        path = own.path(i, j)
+        paths.append(path.states if path.found else torch.stack([s, t]))
+        walks.append(follow(own, i, j, lambda s, a: ROBOT.move(world, s, a), replans=replans))
+    return paths, walks
+
+
+def one_seed(seed: int, *, n: int, steps: int | None, scratch: Path) -> list[tuple[str, int, dict[str, float]]]:
+    """All rows of one seed."""
+    base = planning_preset("maze")
+    began = time.process_time()
+    run_planning(replace(base, seed=seed, steps=steps or base.steps), RunOptions(out=scratch))
+    trained = time.process_time() - began
+    pair, config = load_planning(scratch / "last.ckpt")
+    world, states, _ = collect(config)
+    g = torch.Generator().manual_seed(1000 + seed)
+    start, goal = (world.sample_free(n, generator=g, margin=0.02) for _ in range(2))
+    shortest = world.geodesic(start, goal)
+    buffer = states.reshape(-1, 2)
+    nodes = buffer[torch.randperm(len(buffer), generator=g)[:NODES]]
+    threshold = threshold_at(pair(*seen(states, 8000, g)), 0.9)
+    rows: list[tuple[str, int, dict[str, float]]] = []
+
+    def planned(name: str, plan: Tensor, began: float) -> None:
+        out = execute(plan, goal, world, ROBOT)
+        numbers = {"success": out.success.double().mean().item(), "CPU s a task": (time.process_time() - began) / n}
+        if bool(out.success.any()):
+            numbers["length / geodesic"] = (out.length / shortest)[out.success].mean().item()
+        rows.append((name, seed, numbers))
+
+    count = max(2, int(1.5 / ROBOT.max_step))
+    line = straight(start, goal, count)
+    planned("straight line", states_of(start, line), time.process_time())
+    began = time.process_time()
+    first = line + 0.002 * torch.randn(line.shape, generator=g)
+    planned("descent from a straight line, no search", refine(pair, start, goal, first), began)
+    graphs = {
+        "Euclidean edges": EnergyGraph(nodes, lambda s, t: torch.zeros(len(s)), threshold=1.0, radius=ROBOT.max_step),
+        "oracle edges": EnergyGraph(nodes, oracle(world), threshold=1.0, radius=ROBOT.max_step),
+        "learned edges": EnergyGraph(nodes, pair, threshold=threshold, radius=ROBOT.max_step),
+    }
+    for name, graph in graphs.items():
+        began = time.process_time()
+        paths, _ = search(graph, world, start, goal, 0)
+        planned(name, states_of(start, moves_of(paths)), began)
+        rates = edge_rates(graph, world)
+        rows[-1][2].update({"wrong edges kept": rates.wrong_kept, "free edges kept": rates.free_kept})
+        began = time.process_time()
+        _, walks = search(graph, world, start, goal, REPLANS)
+        reached = torch.tensor([w.reached for w in walks])
+        ratio = torch.tensor([w.length for w in walks]) / shortest
+        took = (time.process_time() - began) / n
+        rows.append((f"{name}, {REPLANS} replans", seed, {"success": reached.double().mean().item(), "CPU s a task": took}))
+        if bool(reached.any()):
+            rows[-1][2]["length / geodesic"] = ratio[reached].mean().item()
+        if name == "learned edges":
+            began = time.process_time()
+            planned("learned edges, then descent", refine(pair, start, goal, moves_of(paths)), began)
+    for row in rows:
+        print(row, flush=True)
+    print(f"seed {seed}: {trained:.0f} CPU s of training", flush=True)
+    return rows
+
+
+def main() -> None:
+    import tempfile
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--tasks", type=int, default=40, help="a seed")
+    parser.add_argument("--steps", type=int, default=None, help="of training; default the preset's")
+    parser.add_argument("--out", type=Path, default=Path("data"), help="gets results/")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for seed in range(args.seeds):
+            rows += one_seed(seed, n=args.tasks, steps=args.steps, scratch=Path(scratch) / str(seed))
+    table = Table(tuple(rows), COMMAND)
+    table.write(args.out / "results" / "planning_maze")
+    print(table.markdown())
+
+
+if __name__ == "__main__":
+    main()
