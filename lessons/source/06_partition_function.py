@@ -575,7 +575,7 @@ for i, (name, row) in enumerate(table.items()):
     for d, (off, _, _) in zip(where, row):
         if off < -8:
             arrow = {"arrowstyle": "->", "color": color}
-            ax.annotate(f"{off:.1f}", (d, -8.4), (d, -6.6), arrowprops=arrow, ha="center")
+            ax.annotate(f"{off:.1f}", (d, -8.4), (0.85 * d, -6.6), arrowprops=arrow, ha="right")
 ax.axhline(0, color="black", linewidth=0.8)
 ax.set(
     xscale="log",
