@@ -1,7 +1,7 @@
 """Lesson 08: one density in the plane learned by seven losses, judged by exact quantities.
 
-python experiments/lesson08_methods.py                      # 4 seeds: the table in data/results
-python experiments/lesson08_methods.py --seeds 1 --steps 50 --out /tmp/lesson08   # a quick look
+python -m experiments.lesson08_methods                      # 4 seeds: the table in data/results
+python -m experiments.lesson08_methods --seeds 1 --steps 50 --out /tmp/lesson08   # a quick look
 
 The data are three Gaussians, two close together and one far from both, which holds 0.3 of the mass. Every loss trains the same
 network with the same number of updates and fresh points in each; log Z and the densities are sums over a grid.
@@ -24,7 +24,7 @@ from ebmlearn.objectives import denoising_score_matching, noise_contrastive, sco
 from ebmlearn.training.ablate import run_ablation
 from ebmlearn.training.nce import NormalisedEnergy, fit_noise
 
-COMMAND = "python experiments/lesson08_methods.py"
+COMMAND = "python -m experiments.lesson08_methods"
 DATA = GaussianMixture([[-2.0, 0.8], [-2.0, -0.8], [2.0, 0.0]], [0.25, 0.25, 0.16], weights=[0.4, 0.3, 0.3])
 BOX = {"low": -4.5, "high": 4.5}
 Loss = Callable[[Energy, Tensor], Tensor]

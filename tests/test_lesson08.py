@@ -48,7 +48,7 @@ def test_every_loss_trains_and_repeats(name):
 
 
 def test_the_shipped_table_says_what_the_lesson_says():
-    table = Table.read(resource("data/results/lesson08_methods.csv"), command="experiments/lesson08_methods.py")
+    table = Table.read(resource("data/results/lesson08_methods.csv"), command=experiment.COMMAND)
     mean = lambda name, metric: table.mean_and_error(name, metric)[0]
     assert mean("explicit", "Fisher divergence") < mean("likelihood, Z on a grid", "Fisher divergence") / 2
     assert mean("explicit", "KL") > 5 * mean("likelihood, Z on a grid", "KL")
@@ -98,3 +98,16 @@ def test_standard_error_of_log_z_explodes_with_distance():
         # each point adds a(1 - a) <= 1/4, data with weight 1/n, noise with nu/(nu n)
         assert curvature.item() == pytest.approx(information, abs=5 * 0.125 * math.sqrt((1 + nu) / n))
     assert variances[1] < variances[0] < 0.01 * variances[2]
+
+
+def test_data_and_noise_may_change_places():
+    """With nu = 1 the variance is symmetric in p and q: noise of 0.4 times the width costs as much as of 2.5 times, equal noise nothing."""
+    x = torch.linspace(-15, 15, 30_001, dtype=D64)[:, None]
+
+    def variance(width):
+        data, noise = Gaussian(torch.zeros(1, dtype=D64), 0.25), Gaussian(torch.zeros(1, dtype=D64), (0.5 * width) ** 2)
+        log_p, log_q = (-e(x) - e.log_partition() for e in (data, noise))
+        return 1 / ((log_p + log_q - torch.logaddexp(log_p, log_q)).exp().sum().item() * 1e-3) - 2
+
+    assert abs(variance(1.0)) < 1e-9
+    assert variance(0.4) == pytest.approx(variance(2.5), rel=1e-6) and variance(2.5) > 0.1
