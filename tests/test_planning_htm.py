@@ -20,7 +20,7 @@ def contexts(kind, n=3):
     c = random_walls(n, generator=gen())
     if kind == "point":
         return PointContext(), c
-    return PictureContext(size=16, width=4), picture(wall_world(c), size=16)
+    return PictureContext(size=16, width=4, n_summary=8), picture(wall_world(c), size=16)
 
 
 KINDS = ["point", "picture"]
@@ -229,6 +229,8 @@ def test_bad_input_says_what_was_expected(kind):
         model.energy(s[0], s[0] * math.nan, c[0])
     with pytest.raises(ValueError, match="points >= 2"):
         PairEnergy(PointContext(), points=1)
+    with pytest.raises(ValueError, match="context with a summary"):
+        Hallucinator(PictureContext(size=16))
 
 
 def test_bad_pictures():

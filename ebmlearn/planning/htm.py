@@ -58,27 +58,28 @@ class PictureContext(nn.Module):
         size: S.
         width: channels of the map.
         layers: 3 x 3 convolutions.
-        n_summary: numbers in the summary of the whole picture.
+        n_summary: numbers in the summary of the whole picture; only a `Hallucinator` needs them.
     """
 
-    def __init__(self, *, size: int = 32, width: int = 16, layers: int = 3, n_summary: int = 16) -> None:
+    def __init__(self, *, size: int = 32, width: int = 8, layers: int = 2, n_summary: int = 0) -> None:
         super().__init__()
         self.context_shape = (1, size, size)
         blocks: list[nn.Module] = [nn.Conv2d(1, width, 3, padding=1, padding_mode="replicate"), nn.SiLU()]
         for _ in range(layers - 1):
             blocks += [nn.Conv2d(width, width, 3, padding=1, padding_mode="replicate"), nn.SiLU()]
         self.map = nn.Sequential(*blocks)
-        small = -(-size // 4)
-        self.whole = nn.Sequential(
-            nn.Conv2d(1, 8, 5, stride=2, padding=2),
-            nn.SiLU(),
-            nn.Conv2d(8, 8, 3, stride=2, padding=1),
-            nn.SiLU(),
-            nn.Flatten(),
-            nn.Linear(8 * small * small, n_summary),
-        )
-        self.n_features = width + 6
         self.n_summary = n_summary
+        if n_summary:
+            small = -(-size // 4)
+            self.whole = nn.Sequential(
+                nn.Conv2d(1, 8, 5, stride=2, padding=2),
+                nn.SiLU(),
+                nn.Conv2d(8, 8, 3, stride=2, padding=1),
+                nn.SiLU(),
+                nn.Flatten(),
+                nn.Linear(8 * small * small, n_summary),
+            )
+        self.n_features = width + 6
 
     def encode(self, c: Tensor) -> Tensor:
         """The map: `c[B, 1, S, S] -> [B, width, S, S]`."""
@@ -120,7 +121,7 @@ class Hallucinator(nn.Module):
     log p(s | c) >= E_q [log N(s; decoder(z, c), sigma²)] - KL(q(z | s, c) || N(0, I)).
 
     Args:
-        context: `PointContext` or `PictureContext`.
+        context: `PointContext`, or `PictureContext` with a summary.
         latent_features: width of z.
         hidden_features: of the encoder and the decoder.
         sigma: standard deviation of the decoder, in units of the square.
@@ -140,6 +141,8 @@ class Hallucinator(nn.Module):
         sigma: float = 0.02,
     ) -> None:
         super().__init__()
+        if not context.n_summary:
+            raise ValueError("expected a context with a summary, which the decoder reads; give PictureContext n_summary=16")
         self.context = context
         self.latent_features = latent_features
         self.sigma = sigma
@@ -262,7 +265,7 @@ class SegmentEnergy(nn.Module):
     """
 
     def __init__(
-        self, context: nn.Module, *, points: int = 8, hidden_features: tuple[int, ...] = (64, 64), strength: float = 10.0
+        self, context: nn.Module, *, points: int = 8, hidden_features: tuple[int, ...] = (32, 32), strength: float = 10.0
     ) -> None:
         super().__init__()
         if points < 2:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -161,7 +162,7 @@ def run_htm(config: HTMConfig, options: RunOptions, *, fabric: Any = None, on_lo
         export_htm(
             model,
             config,
-            options.out / "model",
+            Path(options.out) / "model",
             card={"name": f"htm-{config.data}", "command": f"ebmlearn train htm --data {config.data}"},
         )
     return state

@@ -35,7 +35,7 @@ class HTMConfig:
         batch_worlds, batch_points: contexts a batch and pairs (and states) from each.
         learning_rate: Adam's, annealed to zero by a cosine.
         scales: slopes of `PointContext`.
-        picture, width: side of the picture and channels of `PictureContext`.
+        picture, width, layers: side of the picture, channels and convolutions of `PictureContext`.
         pair: "whole" (`PairEnergy`, an MLP of the whole segment) or "local" (`SegmentEnergy`, a sum of local energies).
         points: of the segment that the pair energy looks at.
         negatives: "shuffled": s' = s + the displacement of another transition, of the same law of lengths as the data;
@@ -57,7 +57,8 @@ class HTMConfig:
     learning_rate: float = 3e-3
     scales: tuple[float, ...] = (4.0, 16.0)
     picture: int = 32
-    width: int = 16
+    width: int = 8
+    layers: int = 2
     pair: str = "whole"
     points: int = 8
     negatives: str = "shuffled"
@@ -80,7 +81,7 @@ class HTMConfig:
 def htm_preset(data: str) -> HTMConfig:
     """The settings to start from; a picture is read once for many pairs."""
     if data == "door-picture":
-        return HTMConfig(data=data, batch_worlds=32, batch_points=32)
+        return HTMConfig(data=data, picture=64, pair="local", batch_worlds=8, batch_points=96)
     return HTMConfig(data=data)
 
 
@@ -106,18 +107,20 @@ def pairs_of(paths: Tensor, *, max_steps: int, generator: torch.Generator) -> Te
     return pairs.gather(1, order[..., None, None].expand(-1, -1, 2, 2))
 
 
-def make_context(config: HTMConfig) -> nn.Module:
-    """The features that a configuration asks for; each network gets its own."""
+def make_context(config: HTMConfig, *, summary: bool = False) -> nn.Module:
+    """The features that a configuration asks for, each network its own; a generator needs the whole picture more than the map."""
     if config.data == "door":
         return PointContext(scales=config.scales)
-    return PictureContext(size=config.picture, width=config.width)
+    if summary:
+        return PictureContext(size=config.picture, width=2, layers=1, n_summary=16)
+    return PictureContext(size=config.picture, width=config.width, layers=config.layers)
 
 
 def build_htm(config: HTMConfig) -> HTM:
     """The untrained networks; thresholds are infinite until `calibrate` has set them."""
     kind = PairEnergy if config.pair == "whole" else SegmentEnergy
     return HTM(
-        Hallucinator(make_context(config)),
+        Hallucinator(make_context(config, summary=True)),
         StateEnergy(make_context(config)),
         kind(make_context(config), points=config.points),
         radius=RADIUS,
