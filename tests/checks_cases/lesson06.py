@@ -31,6 +31,20 @@ def _by_the_largest(log_w):
     return top + mean.log(), error, n / (w / mean).square().mean()
 
 
+def _running(log_w):
+    total = squares = torch.tensor(-math.inf, dtype=log_w.dtype)
+    for a in log_w:
+        total, squares = torch.logaddexp(total, a), torch.logaddexp(squares, 2 * a)
+    n, worth = len(log_w), torch.exp(2 * total - squares)
+    return total - math.log(n), ((n / worth - 1).clamp(min=0) / (n - 1)).sqrt(), worth
+
+
+def _by_differences_of_energies(e0, e1, betas, log_z0):
+    b = torch.as_tensor(betas, dtype=e0.dtype)[:, None]
+    path = (1 - b[:-1]) * e0 + b[:-1] * e1, (1 - b[1:]) * e0 + b[1:] * e1
+    return torch.einsum("kn->n", path[0] - path[1]) + log_z0
+
+
 def _weights(step=lambda b: b[1:] - b[:-1], sign=1.0, base=1.0, reduce=lambda a: a.sum(0)):
     def f(e0, e1, betas, log_z0):
         b = torch.as_tensor(betas, dtype=e0.dtype)
@@ -66,7 +80,7 @@ def _backward(w_a, w_b):
 
 CASES = {
     "log_z": Case(
-        right=[_by_the_largest],
+        right=[_by_the_largest, _running],
         wrong={
             "mean of the logs": _triple(value=lambda a, dim: a.mean(dim)),
             "no n": _triple(value=lambda a, dim: torch.logsumexp(a, dim)),
@@ -81,7 +95,7 @@ CASES = {
         },
     ),
     "ais_log_weights": Case(
-        right=[_loop],
+        right=[_loop, _by_differences_of_energies],
         wrong={
             "sign": _weights(sign=-1.0),
             "no log Z of the base": _weights(base=0.0),
