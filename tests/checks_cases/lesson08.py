@@ -32,10 +32,27 @@ def _sliced_hvp(energy, x, v):
     return (0.5 * g.square().sum(-1) - (v * hv).sum(-1)).mean()
 
 
+def _sliced_by_hessian(energy, x, v):
+    """The whole Hessian of each point."""
+    values = []
+    for point, direction in zip(x, v):
+        h = torch.autograd.functional.hessian(lambda y: energy(y[None]).sum(), point, create_graph=True)
+        _, g = _grad(energy, point[None])
+        values.append(g.square().sum() / 2 - direction @ h @ direction)
+    return torch.stack(values).mean()
+
+
 def _denoising(energy, x, sigma, xi, *, target=None, at=None, half=0.5, mean=False):
     _, g = _grad(energy, x + sigma * xi if at is None else at)
     square = (g - (xi / sigma if target is None else target)).square()
     return half * (square.mean(-1) if mean else square.sum(-1)).mean()
+
+
+def _denoising_expanded(energy, x, sigma, xi):
+    """The square multiplied out, one gradient a point."""
+    noisy, g = _grad(energy, x + sigma * xi)
+    terms = g.pow(2) - 2 * g * xi / sigma + xi.pow(2) / sigma**2
+    return terms.sum() / (2 * len(noisy))
 
 
 def _nce(e_pos, e_neg, lq_pos, lq_neg, log_z, *, nu_in_g=1.0, weight=True, z_sign=1.0, q_sign=1.0, stable=True):
@@ -54,7 +71,7 @@ def _cross_entropy(e_pos, e_neg, lq_pos, lq_neg, log_z):
 
 CASES = {
     "sliced": Case(
-        right=[_sliced_hvp],
+        right=[_sliced_hvp, _sliced_by_hessian],
         wrong={
             "sign of the trace": lambda e, x, v: _sliced(e, x, v, sign=1.0),
             "no half": lambda e, x, v: _sliced(e, x, v, half=1.0),
@@ -66,7 +83,7 @@ CASES = {
         },
     ),
     "denoising": Case(
-        right=[lambda e, x, s, xi: _denoising(e, x, s, xi, half=0.5 / s**2 * s**2)],
+        right=[_denoising, _denoising_expanded],
         wrong={
             "sign of the target": lambda e, x, s, xi: _denoising(e, x, s, xi, target=-xi / s),
             "sigma on the wrong side": lambda e, x, s, xi: _denoising(e, x, s, xi, target=s * xi),
