@@ -9,7 +9,7 @@ import torch
 from ebmlearn.planning.worlds import PointRobot
 from ebmlearn.pretrained import load_pretrained, read_card
 from ebmlearn.resources import resource
-from ebmlearn.training.htm_model import RADIUS, HTMConfig
+from ebmlearn.training.htm_model import RADIUS, HTMConfig, htm_preset
 from ebmlearn.training.htm_report import (
     draw_tasks,
     euclidean,
@@ -62,6 +62,18 @@ def test_the_pair_energy_is_high_across_walls_and_knows_no_length(shipped):
     assert (e[across] > model.pair_threshold).double().mean() > 0.9 > 0.05 > (e[possible] > model.pair_threshold).double().mean()
     short = model.pair_energy(s, s + (t - s) / 3, tasks.contexts)
     assert (e[possible].median() - short[possible].median()).abs() < 0.3 < (e[across].median() - e[possible].median()) / 5
+
+
+def test_plans_from_pictures_need_a_margin():
+    model, generator = load_pretrained("htm-picture"), gen(6)
+    tasks = draw_tasks(htm_preset("door-picture"), 12, generator=generator)
+    nodes = hallucinate(model, tasks, 800, generator=generator)
+    assert nodes.valid >= 0.99
+    careful = run_tasks(tasks, with_energy(model, tasks, nodes.kept))
+    assert careful["strict"] >= 0.7 and careful["wrong kept"] <= 0.02 and careful["free kept"] >= 0.8
+    model.margin = 0.0
+    bold = run_tasks(tasks, with_energy(model, tasks, nodes.kept), replans=0)
+    assert bold["wrong kept"] >= careful["wrong kept"] + 0.02 and bold["strict"] <= careful["strict"]
 
 
 def test_the_shipped_model_says_what_it_is(tmp_path):

@@ -209,6 +209,22 @@ def test_thresholds_choose_nodes_and_edges():
     assert edges == {tuple(e) for e, v in zip(everything.tolist(), energies) if v < model.pair_threshold}
 
 
+def test_a_margin_asks_for_the_shifted_moves_as_well():
+    model, c = model_of()
+    s, t = torch.rand(40, 2, generator=gen(1)), torch.rand(40, 2, generator=gen(2))
+    s[0] = torch.tensor([0.001, 0.999])  # shifted states stay in the square
+    plain = model.energy(s, t, c[0])
+    model.margin = 0.02
+    by_hand = []
+    for dx, dy in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
+        d = 0.02 * torch.tensor([float(dx), float(dy)])
+        by_hand.append(model.pair_energy((s + d).clamp(0, 1)[None], (t + d).clamp(0, 1)[None], c[:1])[0])
+    assert torch.allclose(model.energy(s, t, c[0]), torch.stack(by_hand).max(0).values, atol=1e-6)
+    assert not torch.allclose(model.energy(s, t, c[0]), plain)
+    with pytest.raises(ValueError, match="margin >= 0"):
+        HTM(model.generator, model.state_energy, model.pair_energy, radius=0.1, margin=-0.1)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_bad_input_says_what_was_expected(kind):
     model, c = model_of(kind)

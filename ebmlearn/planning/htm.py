@@ -296,6 +296,8 @@ class HTM(nn.Module):
         state_energy: nodes with E(s, c) above `state_threshold` are dropped.
         pair_energy: moves with E(s, s', c) above `pair_threshold` are no edges.
         radius: the longest move that `pair_energy` was trained on; longer ones are no edges, whatever their energy.
+        margin: a move must also be possible when it is shifted by this much along each diagonal: walls grow by the margin.
+            An energy learned from pictures rounds corners off, and shortest paths cut them.
 
     References:
         Hallucinative topological memory for zero-shot visual planning (Liu et al., 2020).
@@ -304,12 +306,17 @@ class HTM(nn.Module):
     state_threshold: Tensor
     pair_threshold: Tensor
 
-    def __init__(self, generator: Hallucinator, state_energy: StateEnergy, pair_energy: nn.Module, *, radius: float) -> None:
+    def __init__(
+        self, generator: Hallucinator, state_energy: StateEnergy, pair_energy: nn.Module, *, radius: float, margin: float = 0.0
+    ) -> None:
         super().__init__()
         self.generator = generator
         self.state_energy = state_energy
         self.pair_energy = pair_energy
+        if margin < 0:
+            raise ValueError(f"expected margin >= 0; got {margin}")
         self.radius = radius
+        self.margin = margin
         self.register_buffer("state_threshold", torch.tensor(math.inf))
         self.register_buffer("pair_threshold", torch.tensor(math.inf))
 
@@ -328,9 +335,13 @@ class HTM(nn.Module):
 
     @torch.no_grad()
     def energy(self, s: Tensor, t: Tensor, c: Tensor) -> Tensor:
-        """E(s, s', c) of moves in one world: `s[n, 2], t[n, 2], c[*context] -> [n]`."""
+        """E(s, s', c) of moves in one world, with a margin the highest of four shifted copies: `s[n, 2], t[n, 2], c[*context] -> [n]`."""
         check_finite(c, s, t)
-        return self.pair_energy(s.unsqueeze(0), t.unsqueeze(0), c.unsqueeze(0))[0]
+        if not self.margin:
+            return self.pair_energy(s.unsqueeze(0), t.unsqueeze(0), c.unsqueeze(0))[0]
+        shift = self.margin * torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]], dtype=s.dtype, device=s.device)
+        near = [(p + shift.unsqueeze(1)).clamp(0, 1).reshape(1, -1, 2) for p in (s, t)]
+        return self.pair_energy(*near, c.unsqueeze(0)).reshape(4, -1).amax(0)
 
     def graph(self, c: Tensor, nodes: Tensor, *, cost: EdgeCost = length) -> EnergyGraph:
         """The topological memory: moves between `nodes[n, 2]` that are short enough and of low energy in the world of `c[*context]`.

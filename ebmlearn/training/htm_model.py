@@ -42,6 +42,7 @@ class HTMConfig:
             "gaussian": s' = s + 0.13 xi.
         swap: exchange s and s' of every pair with probability 1/2: the motion is reversible.
         max_steps: a positive pair is 1 to max_steps steps apart.
+        margin: by which moves must miss walls when planning; training does not know it.
         state_quantile, pair_quantile: quantiles of the energies of training states and transitions above which a node
             or an edge is dropped.
     """
@@ -64,6 +65,7 @@ class HTMConfig:
     negatives: str = "shuffled"
     swap: bool = True
     max_steps: int = 1
+    margin: float = 0.0
     state_quantile: float = 0.98
     pair_quantile: float = 0.99
 
@@ -81,7 +83,7 @@ class HTMConfig:
 def htm_preset(data: str) -> HTMConfig:
     """The settings to start from; a picture is read once for many pairs."""
     if data == "door-picture":
-        return HTMConfig(data=data, picture=64, pair="local", batch_worlds=8, batch_points=96)
+        return HTMConfig(data=data, picture=64, pair="local", batch_worlds=8, batch_points=96, margin=0.01)
     return HTMConfig(data=data)
 
 
@@ -124,6 +126,7 @@ def build_htm(config: HTMConfig) -> HTM:
         StateEnergy(make_context(config)),
         kind(make_context(config), points=config.points),
         radius=RADIUS,
+        margin=config.margin,
     )
 
 
