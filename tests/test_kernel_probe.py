@@ -28,6 +28,16 @@ def draw(*lines, legend=False, texts=(), vertical=False):
     return figure
 
 
+def bars(*, legend):
+    figure = Figure()
+    ax = figure.subplots()
+    for label in ("a", "b"):
+        ax.errorbar(X, X, yerr=X, fmt="o", capsize=3, label=label)
+    if legend:
+        ax.legend()
+    return figure
+
+
 @pytest.mark.parametrize(
     "figure, fault",
     [
@@ -43,6 +53,10 @@ def draw(*lines, legend=False, texts=(), vertical=False):
         (draw({}, {"ls": "--"}, {"marker": "o"}), None),
         (draw({}, {}, texts=["first", "second"]), None),  # named beside the lines
         (draw({}, vertical=True), None),
+        (draw({"label": "_chains"}, {"label": "_chains"}), None),  # a bundle in which no line means anything of its own
+        (draw({"label": "_chains"}, {"label": "_chains"}, {}, {}), "colour alone"),
+        (bars(legend=True), None),
+        (bars(legend=False), "colour alone"),
     ],
 )
 def test_figures(figure, fault):

@@ -116,6 +116,27 @@ def test_the_tests_themselves_do_not_record():
     assert p.switched_off()
 
 
+def test_build_and_nbval_do_not_record(monkeypatch, tmp_path):
+    from nbformat.v4 import new_notebook
+
+    from tools import build_lessons
+    from tools.run_nbval import ENVIRONMENT
+
+    seen = {}
+
+    class Client:
+        def __init__(self, nb, **kwargs):
+            pass
+
+        def execute(self, env):
+            seen.update(env)
+
+    monkeypatch.setattr(build_lessons, "NotebookClient", Client)
+    monkeypatch.setenv("EBMLEARN_SMOKE", "1")
+    build_lessons.execute(new_notebook(metadata={"ebmlearn": {"lesson": "98_x", "kind": "student"}}), tmp_path)
+    assert seen["EBMLEARN_PROGRESS"] == ENVIRONMENT["EBMLEARN_PROGRESS"] == "off" and "EBMLEARN_SMOKE" not in seen
+
+
 def progress_of(**passed):
     return p.Progress({n[1:]: p.Done(dict.fromkeys(names, "2026-01-01")) for n, names in passed.items()})
 

@@ -69,8 +69,22 @@ def look_of(line: Any) -> tuple[Any, ...]:
     return line.get_linestyle(), line.get_marker() if line.get_marker() not in ("None", None, "") else "", line.get_linewidth()
 
 
+def _named(ax: Any) -> set[str]:
+    """Colours of what a legend of these axes would name: lines, and error bars, whose name is their container's."""
+    from matplotlib.colors import to_hex
+
+    lines = [line for line in ax.lines if not line.get_label().startswith("_")]
+    for container in ax.containers:
+        if not str(container.get_label()).startswith("_"):
+            lines += [part for part in container.get_children() if hasattr(part, "get_linestyle") and hasattr(part, "get_xdata")]
+    return {to_hex(line.get_color()) for line in lines}
+
+
 def figure_problems(figure: Any) -> list[str]:
-    """Lines that only their colour tells apart, and colours that colour-blind readers confuse."""
+    """Lines that only their colour tells apart, and colours that colour-blind readers confuse.
+
+    Lines that share a label which begins with an underscore, e.g. `label="_chains"`, are told apart on purpose by nothing.
+    """
     from matplotlib.colors import to_hex
 
     bad = []
@@ -78,17 +92,17 @@ def figure_problems(figure: Any) -> list[str]:
         lines = [line for line in ax.lines if line.get_visible() and len(line.get_xdata(orig=True)) > 2]
         looks: dict[str, set[tuple[Any, ...]]] = {}
         for line in lines:
-            looks.setdefault(to_hex(line.get_color()), set()).add(look_of(line))
-        named = {to_hex(line.get_color()) for line in lines if not line.get_label().startswith("_")}
-        written = sum(bool(text.get_text().strip()) for text in ax.texts)
-        legend = ax.get_legend() is not None or bool(figure.legends) or written >= len(looks)
-        alone = [c for c in looks if c not in named or not legend]
+            if not line.get_label().startswith("_") or line.get_label().startswith(("_child", "_nolegend_")):
+                looks.setdefault(to_hex(line.get_color()), set()).add(look_of(line))
+        written = sum(bool(text.get_text().strip()) for text in ax.texts) >= len(looks)
+        named = _named(ax) if ax.get_legend() is not None or figure.legends else set()
+        alone = [] if written else [colour for colour in looks if colour not in named]
         shared = [c for c in alone if any(looks[c] & looks[d] for d in looks if d != c)]
-        if len(looks) > 1 and shared and not (legend and written >= len(looks)):
+        if shared:
             bad.append(
                 f"lines in {sorted(shared)} differ by colour alone: label them and draw a legend, or give them other styles"
             )
-        raw = RAW & set(looks)
+        raw = RAW & {to_hex(line.get_color()) for line in lines}
         if raw:
             bad.append(f"{sorted(raw)} are not safe for colour-blind readers: use the colours of ebmlearn.viz")
     return bad

@@ -433,7 +433,7 @@ assert verdicts["all on the right"][1] < 1.02
 fig, axes = plt.subplots(1, 3, figsize=(12.0, 3.0), sharey=True)
 for ax, (name, x) in zip(axes, traces.items()):
     for i, color in enumerate((BLUE, ORANGE, GREEN, RED)):
-        ax.plot(x[::5, i], color=color, linewidth=0.6)
+        ax.plot(x[::5, i], color=color, linewidth=0.6, label="_chains")
     ax.set(title=f"{name}: R-hat {verdicts[name][1]:.2f}", xlabel="every fifth step")
 axes[0].set_ylabel("$x$")
 
@@ -595,7 +595,7 @@ def explore(axes, distance=5.0, begin="right only", hot=False):
     run = trajectory(target, heated if hot else kernel, x0, 1_000, generator=seed(21))
     x = run.x[100:, :, 0]
     for i, color in enumerate((BLUE, ORANGE, GREEN, RED)):
-        axes[0].plot(x[::3, i], color=color, linewidth=0.6)
+        axes[0].plot(x[::3, i], color=color, linewidth=0.6, label="_chains")
     axes[0].set(xlabel="every third step", ylabel="$x$", ylim=(-distance - 4, distance + 4))
     u = torch.linspace(-distance - 4, distance + 4, 400)
     axes[1].hist(x.flatten().numpy(), bins=60, density=True, color=BLUE, alpha=0.5)

@@ -243,6 +243,76 @@ def _circle_by_integrate(e, u, beta):
     return e - beta - math.log(area)
 
 
+def _log_z_by_shares(log_w):
+    n = len(log_w)
+    p = torch.softmax(log_w, 0)  # shares of the points in Z
+    value = torch.logsumexp(log_w - math.log(n), 0)
+    return [value, ((n * p - 1).square().sum() / (n - 1) / n).sqrt(), 1 / p.square().sum()]
+
+
+def _bridge_by_brent(w_a, w_b):
+    from scipy.optimize import brentq
+
+    a, b = w_a.numpy().astype(float), w_b.numpy().astype(float)
+    gap = lambda r: float(
+        np.sum(1 / (1 + np.exp(np.clip(a + r, -700, 700)))) - np.sum(1 / (1 + np.exp(np.clip(-b - r, -700, 700))))
+    )
+    edge = max(np.abs(a).max(), np.abs(b).max()) + 60
+    return brentq(gap, -edge, edge, xtol=1e-12)
+
+
+def _slope(energy, x):
+    x = x.detach().requires_grad_(True)
+    return torch.autograd.grad(energy(x).sum(), x, create_graph=True)[0]
+
+
+def _sliced_by_hessians(energy, x, v):
+    terms = []
+    for point, direction in zip(x.detach(), v):
+        hessian = torch.autograd.functional.hessian(lambda y: energy(y[None]).sum(), point, create_graph=True)
+        terms.append(0.5 * _slope(energy, point[None]).square().sum() - direction @ hessian @ direction)
+    return torch.stack(terms).mean()
+
+
+def _sliced_by_vhp(energy, x, v):
+    _, vh = torch.autograd.functional.vhp(lambda y: energy(y).sum(), x.detach(), v, create_graph=True)
+    return torch.mean(0.5 * torch.linalg.vector_norm(_slope(energy, x), dim=-1) ** 2 - torch.einsum("nd,nd->n", vh, v))
+
+
+def _denoising_expanded(energy, x, sigma, xi):
+    g = _slope(energy, x + sigma * xi)
+    return (0.5 * (g * g).sum(-1) - (g * xi).sum(-1) / sigma + 0.5 * (xi * xi).sum(-1) / sigma**2).mean()
+
+
+def _denoising_by_mse(energy, x, sigma, xi):
+    noisy = x + sigma * xi
+    return 0.5 * x.shape[-1] * F.mse_loss(_slope(energy, noisy), (noisy - x) / sigma**2)
+
+
+def _nce_by_classes(e_pos, e_neg, log_q_pos, log_q_neg, log_z):
+    """Two classes with the prior shares n and m, as a classifier sees them."""
+    n, m = len(e_pos), len(e_neg)
+    model = torch.cat([-e_pos, -e_neg]) - log_z + math.log(n)
+    noise = torch.cat([log_q_pos, log_q_neg]) + math.log(m)
+    logits = torch.stack([noise, model], -1)
+    labels = torch.cat([torch.ones(n, dtype=torch.long), torch.zeros(m, dtype=torch.long)])
+    return F.cross_entropy(logits, labels, reduction="sum") / n
+
+
+def _plan_in_a_loop(x, pair, goal, weight):
+    total = weight * ((x[..., -1, :] - goal) ** 2).sum(-1)
+    for t in range(x.shape[-2] - 1):
+        total = total + pair(x[..., t, :], x[..., t + 1, :])
+    return total
+
+
+def _solved_by_counting(rate, m, replans):
+    law = np.array([1.0])
+    for _ in range(m):
+        law = np.convolve(law, [1 - rate, rate])
+    return float(law[: replans + 1].sum())
+
+
 MORE = {
     "lesson00.bowl": [lambda x: torch.einsum("...i,...i->...", x, x) * 0.5],
     "lesson00.bowl_score": [_jacobian_score],
@@ -266,8 +336,16 @@ MORE = {
         lambda a, b, cold, hot: torch.minimum(torch.exp((a - b) * (hot - cold) / (cold * hot)), torch.ones(())),
         lambda a, b, cold, hot: torch.where(a > b, torch.ones_like(a), torch.exp((a - b) / cold) / torch.exp((a - b) / hot)),
     ],
+    "lesson06.log_z": [_log_z_by_shares],
+    "lesson06.ais_log_weights": [
+        lambda e0, e1, betas, log_z0: torch.as_tensor(betas, dtype=e0.dtype).diff() @ (e0 - e1) + log_z0,
+    ],
+    "lesson06.bridge": [_bridge_by_brent],
     "lesson07.after_steps": [_law_by_eigenvalues],
     "lesson07.persistent_step": [_persistent_with_copy, _persistent_index_only],
+    "lesson08.sliced": [_sliced_by_hessians, _sliced_by_vhp],
+    "lesson08.denoising": [_denoising_expanded, _denoising_by_mse],
+    "lesson08.nce": [_nce_by_classes],
     "lesson09.zero_temperature": [lambda e, latents: (e.sort(-1).values[..., 0], latents[e.sort(-1).indices[..., 0]])],
     "lesson09.free_energy": [_free_energy_by_adding],
     "lesson09.variational_bound": [
@@ -301,4 +379,10 @@ MORE = {
     "lesson14.game_value": [_game_by_categorical, _game_by_xlogy],
     "lesson14.critic": [_critic_by_solving, _critic_by_posterior],
     "lesson14.soft_backup": [_backup_in_loops, _backup_by_policy],
+    "lesson15.plan_energy": [_plan_in_a_loop],
+    "lesson15.risk_cost": [lambda d, e, w: d + w * torch.log1p(torch.exp(-e.abs())) + w * e.clamp(min=0)],
+    "lesson15.solved": [
+        _solved_by_counting,
+        lambda r, m, k: 1 - sum(math.comb(m, j) * r**j * (1 - r) ** (m - j) for j in range(k + 1, m + 1)),
+    ],
 }
