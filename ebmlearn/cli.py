@@ -1,4 +1,4 @@
-"""The command line: `ebmlearn doctor | data | lessons | progress | train | sample | evaluate | export | ablate`. Each command imports only what it needs."""
+"""The command line: `ebmlearn doctor | data | lessons | progress | train | sample | evaluate | export | grade | ablate`. Each command imports only what it needs."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ USAGE = """usage: ebmlearn COMMAND ...
   sample ...           draw samples from a checkpoint
   evaluate ...         judge a checkpoint, once or as a run goes on: distances with their floor, detection, a grid
   export ...           slim weights and a model card from a run
+  grade NOTEBOOK ...   mark a homework, or a folder of them, with points and a symptom for each problem
   ablate NAME ...      settings x seeds -> one table with means and standard errors
 
 ebmlearn COMMAND --help says more."""
@@ -424,6 +425,63 @@ def _doctor(argv: list[str]) -> int:
 
 
 @dataclass
+class Grade:
+    """Mark a homework notebook, or every one in a folder; the submission runs in a confined process (docs/grading.md).
+
+    Args:
+        notebook: an .ipynb file, or a folder of them.
+        homework: homework_a, homework_b, homework_c or capstone; default what the notebook says.
+        json: write the reports to this file.
+        csv: write one row a submission to this file.
+        timeout: seconds for the notebook's cells, and again for each problem.
+        memory: MiB that the submission's processes may use together.
+        seed: of the questions; default a new one, which the report names.
+    """
+
+    notebook: Path
+    homework: str | None = None
+    json: Path | None = None
+    csv: Path | None = None
+    timeout: float = 60.0
+    memory: float = 2048.0
+    seed: int | None = None
+
+
+def _grade(argv: list[str]) -> int:
+    import json
+
+    import tyro
+
+    Grade.__annotations__["notebook"] = Annotated[Path, tyro.conf.Positional]
+    args: Grade = _parse(Grade, argv, prog="ebmlearn grade")
+    from .course.grading import Limits, as_csv, grade, notebooks, table
+
+    limits = Limits(seconds=args.timeout, memory=args.memory)
+    paths = notebooks(args.notebook)
+    if not paths:
+        raise Problem(f"no notebook in {args.notebook}")
+    reports, bad = [], []
+    for path in paths:
+        try:
+            reports.append(grade(path, name=args.homework, limits=limits, seed=args.seed))
+            print(reports[-1], flush=True)
+        except ValueError as error:
+            if len(paths) == 1:
+                raise
+            bad.append(f"{path}: not graded. {error}")
+            print(bad[-1], flush=True)
+    if len(paths) > 1:
+        rows = table(reports)
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        print("\n" + "\n".join("  ".join(v.ljust(w) for v, w in zip(row, widths, strict=True)).rstrip() for row in rows))
+    if args.json is not None:
+        args.json.write_text(json.dumps([r.as_dict() for r in reports], indent=1) + "\n")
+    if args.csv is not None:
+        args.csv.write_text(as_csv(reports))
+    return 1 if bad else 0
+
+
+@dataclass
 class Ablate:
     """An ablation: settings x seeds -> a table with means and standard errors, as Markdown and CSV.
 
@@ -486,6 +544,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "sample": _sample,
     "evaluate": _evaluate,
     "export": _export,
+    "grade": _grade,
     "ablate": _ablate,
 }
 

@@ -1,6 +1,7 @@
 """Build the notebooks from `lessons/source/NN_name.py`: `python -m tools.build_lessons [NN ...] [--all] [--restyle] [--check]`.
 
-Without numbers: the lessons that are out of step with their source. `--check` compares and executes nothing.
+Homework is built from `lessons/source/homework/NAME.py`, in three versions; it is named in full: `homework_a`.
+Without names: what is out of step with its source. `--check` compares and executes nothing.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from PIL import Image
 
+from .homework_format import convert_homework
 from .kernel_probe import probed, records
 from .lesson_format import MADE, FormatError, convert
 
@@ -36,8 +38,31 @@ class BuildError(RuntimeError):
     """A notebook did not come out as a lesson must; the message names the cell."""
 
 
+def is_homework(source: Path) -> bool:
+    return source.parent.name == "homework"
+
+
+def converted(source: Path) -> dict[str, nbformat.NotebookNode]:
+    """The notebooks of a source, without outputs."""
+    return convert_homework(source) if is_homework(source) else convert(source, repository=repository())
+
+
+def sources_of(lessons: Path) -> list[Path]:
+    """Every source: lessons by number, then homework."""
+    folder = lessons / "source"
+    return [*sorted(folder.glob("[0-9][0-9]_*.py")), *sorted((folder / "homework").glob("[a-z]*.py"))]
+
+
+def short(source: Path) -> str:
+    """What a source is called on the command line: the number of a lesson, the name of a homework."""
+    return source.stem if is_homework(source) else source.stem[:2]
+
+
 def targets(source: Path, lessons: Path) -> dict[str, Path]:
-    """Where the two notebooks of a source stand."""
+    """Where the notebooks of a source stand: two of a lesson, three of a homework."""
+    if is_homework(source):
+        folders = {"student": "", "solution": "solutions", "instructor": "instructor"}
+        return {kind: lessons / "homework" / folder / f"{source.stem}.ipynb" for kind, folder in folders.items()}
     return {"student": lessons / f"{source.stem}.ipynb", "solution": lessons / "solutions" / f"{source.stem}.ipynb"}
 
 
@@ -179,7 +204,7 @@ def skeleton(nb: nbformat.NotebookNode) -> list[str]:
 def out_of_step(source: Path, lessons: Path) -> list[str]:
     """Why the notebooks of a source are not what a build would write (outputs aside); empty when they are in step."""
     bad: list[str] = []
-    wanted = convert(source, repository=repository())
+    wanted = converted(source)
     for kind, path in targets(source, lessons).items():
         if not path.exists():
             bad.append(f"{path} is missing")
@@ -200,19 +225,19 @@ def out_of_step(source: Path, lessons: Path) -> list[str]:
 
 def strays(lessons: Path) -> list[str]:
     """Notebooks without a source."""
-    stems = {p.stem for p in (lessons / "source").glob("[0-9][0-9]_*.py")}
-    found = [*lessons.glob("[0-9][0-9]_*.ipynb"), *(lessons / "solutions").glob("*.ipynb")]
-    return [f"{p} has no source" for p in sorted(found) if p.stem not in stems]
+    known = {path for source in sources_of(lessons) for path in targets(source, lessons).values()}
+    found = [*lessons.glob("[0-9][0-9]_*.ipynb"), *(lessons / "solutions").glob("*.ipynb"), *(lessons / "homework").rglob("*.ipynb")]
+    return [f"{p} has no source" for p in sorted(found) if p not in known and ".ipynb_checkpoints" not in p.parts]
 
 
 def build(source: Path, lessons: Path) -> dict[str, float]:
-    """Convert, execute, tidy, inspect and write the two notebooks of a source; nothing is written when one is bad.
+    """Convert, execute, tidy, inspect and write the notebooks of a source; nothing is written when one is bad.
 
     Returns:
-        CPU seconds of "student" and "solution".
+        CPU seconds of "student", "solution" and, of a homework, "instructor".
     """
     done = {}
-    for kind, nb in convert(source, repository=repository()).items():
+    for kind, nb in converted(source).items():
         path = targets(source, lessons)[kind]
         path.parent.mkdir(parents=True, exist_ok=True)
         seconds, cpu_seconds = execute(nb, path.parent)
@@ -285,7 +310,7 @@ def restyle(source: Path, lessons: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.build_lessons", description=__doc__)
-    parser.add_argument("numbers", nargs="*", help="lessons to build, e.g. 00 04; default: those out of step")
+    parser.add_argument("numbers", nargs="*", help="what to build, e.g. 00 04 homework_a; default: those out of step")
     parser.add_argument("--all", action="store_true", help="build all lessons, in step or not")
     parser.add_argument(
         "--restyle", action="store_true", help="words, comments, tags, links, quiz: update and keep the outputs; run nothing"
@@ -293,14 +318,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="compare notebooks with sources; execute nothing")
     parser.add_argument("--lessons", type=Path, default=ROOT / "lessons", help="folder with source/ in it")
     args = parser.parse_args(argv)
-    sources = sorted((args.lessons / "source").glob("[0-9][0-9]_*.py"))
-    unknown = [n for n in args.numbers if not any(s.stem[:2] == n for s in sources)]
+    sources = sources_of(args.lessons)
+    unknown = [n for n in args.numbers if not any(short(s) == n for s in sources)]
     if unknown or not sources:
         print(
             f"no lesson {', '.join(unknown)} in {args.lessons / 'source'}; there are {[s.stem for s in sources]}", file=sys.stderr
         )
         return 2
-    chosen = [s for s in sources if not args.numbers or s.stem[:2] in args.numbers]
+    chosen = [s for s in sources if not args.numbers or short(s) in args.numbers]
     try:
         if args.check:
             bad = [line for s in chosen for line in out_of_step(s, args.lessons)] + ([] if args.numbers else strays(args.lessons))
@@ -314,7 +339,7 @@ def main(argv: list[str] | None = None) -> int:
         for s in [] if args.restyle else chosen:
             if args.all or args.numbers or out_of_step(s, args.lessons):
                 seconds = build(s, args.lessons)
-                print(f"{s.stem}: student {seconds['student']} s, solution {seconds['solution']} s of CPU", flush=True)
+                print(f"{s.stem}: {', '.join(f'{kind} {t} s' for kind, t in seconds.items())} of CPU", flush=True)
             else:
                 print(f"{s.stem}: in step", flush=True)
     except (FormatError, BuildError) as error:

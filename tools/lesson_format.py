@@ -150,6 +150,20 @@ def colab_cell(repository: str) -> str:
     )
 
 
+def bare_notebook(cells: list[nbformat.NotebookNode], stem: str, kind: str, text: str) -> nbformat.NotebookNode:
+    """Cells as a notebook that says which source it was made of, in which version for whom."""
+    nb = new_notebook(cells=cells)
+    nb.metadata["kernelspec"] = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+    nb.metadata["language_info"] = {
+        "name": "python",
+        "file_extension": ".py",
+        "mimetype": "text/x-python",
+        "pygments_lexer": "ipython3",
+    }
+    nb.metadata["ebmlearn"] = {"lesson": stem, "kind": kind, "source_sha256": hashlib.sha256(text.encode()).hexdigest()}
+    return nb
+
+
 def convert(path: Path, *, complete: bool = True, repository: str | None = None) -> dict[str, nbformat.NotebookNode]:
     """The student's and the solution notebook of one source, without outputs.
 
@@ -251,17 +265,4 @@ def convert(path: Path, *, complete: bool = True, repository: str | None = None)
     for tag, least in {"exercise": 3, "check": 3, "figure": 1, "widget": 1, "quiz": 1}.items():
         if complete and count[tag] < least:
             raise FormatError(f"{path.name}: a lesson has at least {least} cell(s) tagged {tag!r}; got {count[tag]}")
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    out = {}
-    for kind in KINDS:
-        nb = new_notebook(cells=cells[kind])
-        nb.metadata["kernelspec"] = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-        nb.metadata["language_info"] = {
-            "name": "python",
-            "file_extension": ".py",
-            "mimetype": "text/x-python",
-            "pygments_lexer": "ipython3",
-        }
-        nb.metadata["ebmlearn"] = {"lesson": path.stem, "kind": kind, "source_sha256": digest}
-        out[kind] = nb
-    return out
+    return {kind: bare_notebook(cells[kind], path.stem, kind, text) for kind in KINDS}

@@ -90,7 +90,7 @@ def require_tensor(a: Any, shape: Sequence[int], what: str = "your result") -> T
     Numbers and arrays are accepted where a tensor would be.
     """
     try:
-        t = torch.as_tensor(a).detach().to(torch.float64)
+        t = torch.as_tensor(a, dtype=None if isinstance(a, Tensor) else torch.float64).detach().to(torch.float64)
     except (TypeError, ValueError, RuntimeError):
         raise Wrong(f"{what} is a {type(a).__name__}; expected a tensor of shape {tuple(shape)}") from None
     require(tuple(t.shape) == tuple(shape), f"{what} has shape {tuple(t.shape)}; expected {tuple(shape)}")
@@ -132,10 +132,13 @@ class Problem:
         self.properties.append(judge)
         return judge
 
-    def check(self, answer: Any) -> Outcome:
+    def check(self, answer: Any, *, seed: int = 0) -> Outcome:
         """Judge an answer. Never raises: an exception of the learner's code is reported as wrong.
 
         Runs with its own seed, so that the same answer gets the same outcome, and leaves the global one as it was.
+
+        Args:
+            seed: of the inputs that the properties draw; a grader takes one that the learner does not know.
         """
         outcome = self._judge(answer)
         for listener in LISTENERS:
@@ -151,10 +154,10 @@ class Problem:
         watched = _Watched(answer) if callable(answer) and not isinstance(answer, torch.nn.Module) else answer
         try:
             with torch.random.fork_rng(devices=[]), torch.enable_grad():
-                torch.manual_seed(0)
+                torch.manual_seed(seed)
                 for judge in self.properties:
                     judge(watched)
-        except NotAttempted:
+        except (NotAttempted, NotImplementedError):
             return Outcome(self.name, "not attempted")
         except Wrong as wrong:
             return Outcome(self.name, "wrong", str(wrong))
