@@ -17,7 +17,7 @@ from ebmlearn.checks.homework import Homework, graded
 from ebmlearn.course import processes
 from ebmlearn.course.grading import Limits, as_csv, code_of, grade, grade_cells, plain, table
 from ebmlearn.course.wire import NotPlain, decode, encode
-from ebmlearn.energies import DoubleWell, Gaussian, MLPEnergy, Mixture, Ring
+from ebmlearn.energies import DoubleWell, Gaussian, Mixture, MLPEnergy, Ring
 
 LIMITS = Limits(seconds=6, memory=500)
 
@@ -328,7 +328,13 @@ def test_plain_data_come_back_as_they_were(value):
 def test_energies_come_back_as_functions():
     bowl = Gaussian(torch.randn(2, dtype=torch.float64), torch.tensor([[2.0, 0.3], [0.3, 1.0]], dtype=torch.float64))
     x = torch.randn(5, 2, dtype=torch.float64)
-    for energy in (bowl, DoubleWell(2, height=3.0), Ring(radius=1.5), 2 * bowl - DoubleWell(2), Mixture([bowl, Ring()], [0.1, 2.0])):
+    for energy in (
+        bowl,
+        DoubleWell(2, height=3.0),
+        Ring(radius=1.5),
+        2 * bowl - DoubleWell(2),
+        Mixture([bowl, Ring()], [0.1, 2.0]),
+    ):
         message = json.loads(json.dumps(encode(energy)))
         torch.testing.assert_close(decode(message, energies=True)(x), energy(x))
         with pytest.raises(NotPlain):

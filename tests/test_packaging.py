@@ -103,7 +103,8 @@ def test_the_wheel_carries_lessons_and_weights_and_nothing_stray(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert any(n.endswith("_resources/lessons/00_setup_and_tour.ipynb") for n in names)
     assert any("_resources/data/checkpoints/" in n and n.endswith(".safetensors") for n in names)
-    stray = ("__pycache__", ".ipynb_checkpoints", "lessons/source")
+    assert any(n.endswith("_resources/lessons/homework/homework_a.ipynb") for n in names)
+    stray = ("__pycache__", ".ipynb_checkpoints", "lessons/source", "homework/solutions", "homework/instructor")
     assert not [n for n in names if n.startswith("tests/") or any(s in n for s in stray)]
     assert wheel.stat().st_size < 100e6
 

@@ -226,7 +226,11 @@ def out_of_step(source: Path, lessons: Path) -> list[str]:
 def strays(lessons: Path) -> list[str]:
     """Notebooks without a source."""
     known = {path for source in sources_of(lessons) for path in targets(source, lessons).values()}
-    found = [*lessons.glob("[0-9][0-9]_*.ipynb"), *(lessons / "solutions").glob("*.ipynb"), *(lessons / "homework").rglob("*.ipynb")]
+    found = [
+        *lessons.glob("[0-9][0-9]_*.ipynb"),
+        *(lessons / "solutions").glob("*.ipynb"),
+        *(lessons / "homework").rglob("*.ipynb"),
+    ]
     return [f"{p} has no source" for p in sorted(found) if p not in known and ".ipynb_checkpoints" not in p.parts]
 
 

@@ -12,15 +12,20 @@ import jupytext
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
-from ebmlearn.checks.homework import homework
+from ebmlearn.checks.homework import GradedProblem, homework
 
 from .lesson_format import BEGIN, END, FormatError, bare_notebook, silence, split_solution
 
 KINDS = ("student", "solution", "instructor")
 TAGS = {"setup", "exercise", "check", "figure", "manual"}
 HIDDEN = ("### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS")
-CHECK = re.compile(r"^print\(q\.(\w+)\.check\((\w+)\)\)$")
+CHECK = re.compile(r"^print\(q\.(\w+)\.check\((.+)\)\)$")
 ANSWER = "*Your answer.*"
+
+
+def argument(p: GradedProblem) -> str:
+    """What a check is called with: the answer, or a tuple of it and of those that it is judged against."""
+    return f"({', '.join((p.name, *p.beside))})" if p.beside else p.name
 
 
 def split_hidden(source: str, where: str) -> tuple[str, str]:
@@ -100,7 +105,7 @@ def convert_homework(path: Path) -> dict[str, nbformat.NotebookNode]:
         if "check" in tags:
             head, hidden = split_hidden(source, where)
             found = CHECK.match(head.strip())
-            if not found or found[1] != found[2] or found[1] not in work.problems:
+            if not found or found[1] not in work.problems or found[2] != argument(work.problems[found[1]]):
                 raise FormatError(f"{where}: expected print(q.NAME.check(NAME)) with a problem of {sorted(work.problems)}")
             checked.append(found[1])
             mark = nbgrader(f"{found[1]}-test", points=work.problems[found[1]].points)

@@ -117,6 +117,8 @@ class Problem:
         name: as the learner types it, `q.<name>`; default the reference's own.
     """
 
+    shows = True  # whether there is a solution to show
+
     def __init__(self, reference: Any, *, statement: str, hints: Sequence[str], name: str | None = None) -> None:
         if not hints or not statement:
             raise ValueError("expected a statement and at least one hint")
@@ -140,13 +142,13 @@ class Problem:
         Args:
             seed: of the inputs that the properties draw; a grader takes one that the learner does not know.
         """
-        outcome = self._judge(answer)
+        outcome = self._judge(answer, seed)
         for listener in LISTENERS:
             with contextlib.suppress(Exception):  # a full disk is no reason to fail an exercise
                 listener(self, outcome)
         return outcome
 
-    def _judge(self, answer: Any) -> Outcome:
+    def _judge(self, answer: Any, seed: int) -> Outcome:
         if is_missing(answer):
             return Outcome(self.name, "not attempted")
         if not self.properties:
@@ -175,12 +177,16 @@ class Problem:
         last = len(self.hints)
         if n is None:
             if self._rung == last:
-                return Text(f"that were all {last} hints; q.{self.name}.solution() shows one right answer")
+                where = (
+                    f"q.{self.name}.solution() shows one right answer" if self.shows else "the solution is with the instructor"
+                )
+                return Text(f"that were all {last} hints; {where}")
             n = self._rung + 1
         if not 1 <= n <= last:
             raise ValueError(f"expected a hint from 1 to {last}; got {n}")
         self._rung = n
-        more = f"q.{self.name}.hint() says more" if n < last else f"then there is q.{self.name}.solution()"
+        then = f"then there is q.{self.name}.solution()" if self.shows else "the last one"
+        more = f"q.{self.name}.hint() says more" if n < last else then
         return Text(f"hint {n} of {last}: {self.hints[n - 1]} ({more})")
 
     def solution(self) -> Text:
@@ -192,7 +198,7 @@ class Problem:
         return Text("\n".join(lines[first:]))
 
     def __repr__(self) -> str:
-        return f"{self.name}: {self.statement} Use .check(...), .hint(), .solution()"
+        return f"{self.name}: {self.statement} Use .check(...), .hint(){', .solution()' if self.shows else ''}"
 
 
 def problem(statement: str, *, hints: Sequence[str]) -> Callable[[Any], Problem]:

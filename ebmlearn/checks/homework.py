@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-from .base import Problem, Text, problems_of
+from .base import Outcome, Problem, Text, _Watched, is_missing, problems_of
 
 HOMEWORKS = ("homework_a", "homework_b", "homework_c", "capstone")
 
@@ -24,20 +24,44 @@ class GradedProblem(Problem):
         signature: a function without a body that matters: its name and arguments are those of the answer.
         points: for a right answer; a wrong one gets none.
         statement, hints: as for `Problem`.
+        beside: names of other answers that this one is judged against; then it is checked as a tuple, `q.draw.check((draw, energy))`.
     """
 
-    def __init__(self, signature: Callable[..., Any], *, points: int, statement: str, hints: Sequence[str]) -> None:
+    shows = False
+
+    def __init__(
+        self,
+        signature: Callable[..., Any],
+        *,
+        points: int,
+        statement: str,
+        hints: Sequence[str],
+        beside: Sequence[str] = (),
+    ) -> None:
         if points < 1:
             raise ValueError(f"expected points >= 1; got {points}")
         super().__init__(None, statement=statement, hints=hints, name=signature.__name__)
         self.points = points
+        self.beside = tuple(beside)
+
+    def _judge(self, answer: Any, seed: int) -> Outcome:
+        if not self.beside or is_missing(answer):
+            return super()._judge(answer, seed)
+        names = (self.name, *self.beside)
+        if not isinstance(answer, tuple) or len(answer) != len(names):
+            raise ValueError(f"expected q.{self.name}.check(({', '.join(names)})); got {type(answer).__name__}")
+        if any(is_missing(f) for f in answer):
+            return Outcome(self.name, "not attempted")
+        return super()._judge(tuple(_Watched(f) if callable(f) else f for f in answer), seed)
 
     def solution(self) -> Text:
         """No solution: this is graded."""
-        return Text(f"{self.name} is graded ({self.points} points); its solution is with the instructor. Try q.{self.name}.hint()")
+        return Text(f"{self.name} is graded ({self.points} points); its solution is with the instructor")
 
 
-def graded(statement: str, *, points: int, hints: Sequence[str]) -> Callable[[Callable[..., Any]], GradedProblem]:
+def graded(
+    statement: str, *, points: int, hints: Sequence[str], beside: Sequence[str] = ()
+) -> Callable[[Callable[..., Any]], GradedProblem]:
     """Decorator: a signature becomes a `GradedProblem` of the same name.
 
     Example:
@@ -50,7 +74,7 @@ def graded(statement: str, *, points: int, hints: Sequence[str]) -> Callable[[Ca
         >>> twice.points, twice.check(lambda x: x + x), twice.check(lambda x: ...)
         (2, twice: right, twice: not attempted)
     """
-    return lambda signature: GradedProblem(signature, points=points, statement=statement, hints=hints)
+    return lambda signature: GradedProblem(signature, points=points, statement=statement, hints=hints, beside=beside)
 
 
 @dataclass(frozen=True)

@@ -154,13 +154,28 @@ def a_transition_matrix(f: Answer) -> None:
 
 
 @metropolis_hastings.property
+def a_symmetric_proposal(f: Answer) -> None:
+    energies, q = _randn(5), torch.rand(5, 5, dtype=torch.float64) / 5
+    q = (q + q.T) / 2
+    q = q - torch.diag(q.diagonal()) + torch.diag(1 - q.sum(1) + q.diagonal())
+    p = torch.softmax(-energies, 0)
+    m = require_tensor(f(energies, q), (5, 5), "M")
+    require(not torch.allclose(m, q), "every move is accepted, whatever the energies")
+    require_close(p @ m, p, "with a symmetric proposal Boltzmann's distribution is not stationary: the energies' part", atol=1e-8)
+
+
+@metropolis_hastings.property
+def equal_energies(f: Answer) -> None:
+    m = require_tensor(f(torch.zeros(5, dtype=torch.float64), _proposal(5)), (5, 5), "M")
+    require_close(m.sum(0), torch.ones(5), "with equal energies some states are visited more: the proposal's part", atol=1e-8)
+
+
+@metropolis_hastings.property
 def leaves_boltzmann(f: Answer) -> None:
     energies, q = _randn(5), _proposal(5)
     p = torch.softmax(-energies, 0)
     m = require_tensor(f(energies, q), (5, 5), "M")
-    require_close(
-        p @ m, p, "Boltzmann's distribution is not stationary under M (its rows are the states one comes from)", atol=1e-8
-    )
+    require_close(p @ m, p, "Boltzmann's distribution is not stationary under M", atol=1e-8)
 
 
 @metropolis_hastings.property
@@ -258,6 +273,16 @@ def _hills() -> Energy:
 def _move(f: Answer, energy: Energy, x: Tensor, v: Tensor, eps: float, n: int) -> tuple[Tensor, Tensor]:
     y, w = _pair(f(energy, x, v, eps, n), "x', v'")
     return require_tensor(y, x.shape, "x'"), require_tensor(w, v.shape, "v'")
+
+
+@leapfrog.property
+def first_order(f: Answer) -> None:
+    energy, x, v, eps = _hills(), _randn(6, 2), _randn(6, 2), 1e-4
+    y, w = _move(f, energy, x, v, eps, 1)
+    require_close((y - x) / eps, v, "in a very short step x does not move with the velocity v", atol=0.01, rtol=0.01)
+    force, found = -value_and_grad(energy, x)[1], (w - v) / eps
+    require(not torch.allclose(found, -force, rtol=0.01, atol=0.01), "in a very short step v is pushed uphill")
+    require_close(found, force, "in a very short step v does not change by minus the gradient", atol=0.01, rtol=0.01)
 
 
 @leapfrog.property

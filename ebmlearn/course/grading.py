@@ -84,6 +84,7 @@ class Submission:
         environment |= {
             "PYTHONPATH": str(PACKAGE.parent),
             "EBMLEARN_DATA": str(data_root()),
+            "EBMLEARN_PROGRESS": "off",
             "MPLBACKEND": "Agg",
             "OMP_NUM_THREADS": "1",
             "CUDA_VISIBLE_DEVICES": "",
@@ -314,7 +315,8 @@ def grade_cells(cells: Sequence[str], work: Homework, *, limits: Limits, seed: i
                 while todo and submission.alive:
                     p = todo.pop(0)
                     submission.clock()
-                    outcome = p.check(submission.function(p.name), seed=seeds[p.name])
+                    functions = tuple(submission.function(name) for name in (p.name, *p.beside))
+                    outcome = p.check(functions if p.beside else functions[0], seed=seeds[p.name])
                     marks.append(Mark(p.name, p.points if outcome else 0, p.points, outcome.status, plain(outcome.message)))
         except Stopped as stopped:  # its cells, before any question
             why = f"its cells: {stopped}"

@@ -88,6 +88,9 @@ def all_lessons(where: Path | None = None) -> dict[str, Lesson]:
     return {lesson.number: lesson for lesson in found}
 
 
+NOT_FOR_STUDENTS = (("homework", "solutions"), ("homework", "instructor"))
+
+
 def copy_course(lessons: Path, docs: Path, target: Path) -> int:
     """Copy the notebooks, what they show and the pages that they link; keep what is there already; the number of new files.
 
@@ -102,7 +105,9 @@ def copy_course(lessons: Path, docs: Path, target: Path) -> int:
     wanted = {
         path: to
         for path, to in moved.items()
-        if to.parts[0] != "source" and not any(part.startswith((".", "__")) for part in to.parts)
+        if to.parts[0] != "source"
+        and to.parts[:2] not in NOT_FOR_STUDENTS
+        and not any(part.startswith((".", "__")) for part in to.parts)
     }
     wanted |= {docs / name: Path("docs") / name for name in PAGES}
     new = 0

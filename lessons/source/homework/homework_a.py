@@ -177,9 +177,7 @@ def draw(energy, n, seed):
     """n independent points [n, 2] of exp(-E)/Z."""
     ### BEGIN SOLUTION
     generator = torch.Generator().manual_seed(seed)
-    ladder = ParallelTempering(
-        kernel=MALA(step_size=0.02), temperatures=(1.0, 2.0, 4.0, 8.0)
-    )
+    ladder = ParallelTempering(kernel=MALA(step_size=0.02), temperatures=(1.0, 2.0, 4.0, 8.0))
     start = 2 * torch.rand(n, 2, dtype=torch.float64, generator=generator) - 1
     return sample(energy, ladder, start, 300, generator=generator)
     ### END SOLUTION
