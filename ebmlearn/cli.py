@@ -460,7 +460,8 @@ def _grade(argv: list[str]) -> int:
     paths = notebooks(args.notebook)
     if not paths:
         raise Problem(f"no notebook in {args.notebook}")
-    reports, bad = [], []
+    reports: list[Any] = []
+    bad: list[dict[str, str]] = []
     for path in paths:
         try:
             reports.append(grade(path, name=args.homework, limits=limits, seed=args.seed))
@@ -468,14 +469,14 @@ def _grade(argv: list[str]) -> int:
         except ValueError as error:
             if len(paths) == 1:
                 raise
-            bad.append(f"{path}: not graded. {error}")
-            print(bad[-1], flush=True)
+            bad.append({"notebook": str(path), "error": str(error)})
+            print(f"{path}: not graded. {error}", flush=True)
     if len(paths) > 1:
         rows = table(reports)
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         print("\n" + "\n".join("  ".join(v.ljust(w) for v, w in zip(row, widths, strict=True)).rstrip() for row in rows))
     if args.json is not None:
-        args.json.write_text(json.dumps([r.as_dict() for r in reports], indent=1) + "\n")
+        args.json.write_text(json.dumps([*(r.as_dict() for r in reports), *bad], indent=1) + "\n")
     if args.csv is not None:
         args.csv.write_text(as_csv(reports))
     return 1 if bad else 0

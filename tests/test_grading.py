@@ -266,6 +266,8 @@ def test_a_folder_of_notebooks_as_table_csv_and_json(tmp_path, capsys):
     assert code == 1, "two could not be graded"
     assert "eve.ipynb is not a notebook" in said and "joe.ipynb does not say which homework it is" in said
     reports = json.loads(out.read_text())
+    assert ["error" in r for r in reports] == [False, False, True, True] and "not a notebook" in reports[2]["error"]
+    reports = reports[:2]
     assert [r["points"] for r in reports] == [4, 0] and [r["out_of"] for r in reports] == [30, 30]
     assert [r["seed"] for r in reports] == [5, 5]
     bob = {m["name"]: m for m in reports[1]["marks"]}
