@@ -53,8 +53,8 @@ ORDER = {
     ],
     "widgets": ["explorer", "particles"],
     "planning": ["worlds", "graphs", "trajectories"],
-    "checks": ["base"],
-    "course": ["lessons", "progress"],
+    "checks": ["base", "homework"],
+    "course": ["lessons", "progress", "processes", "wire"],
 }
 LAZY = {("samplers.base", "samplers.compiled"), ("training.ablate", "training.state")}
 
