@@ -364,55 +364,10 @@ def _lessons(argv: list[str]) -> int:
     return subprocess.run([sys.executable, "-m", "jupyterlab", *flags, str(first)]).returncode
 
 
-@dataclass
-class ProgressOptions:
-    """Exercises passed, time, and the next step, from one file on this machine; nothing leaves it.
-
-    EBMLEARN_PROGRESS names another file, or is off. Delete the file to begin anew.
-
-    Args:
-        json: print the file's contents instead of the table.
-        map: also draw the course map with what is done, to this .png.
-        off: stop recording.
-        on: record again.
-    """
-
-    json: bool = False
-    map: Path | None = None
-    off: bool = False
-    on: bool = False
-
-
 def _progress(argv: list[str]) -> int:
-    import tyro
+    from .course.progress import progress_command
 
-    args: ProgressOptions = _parse(tyro.conf.FlagCreatePairsOff[ProgressOptions], argv, prog="ebmlearn progress")  # type: ignore[valid-type]
-    from .course import progress
-    from .course.lessons import all_lessons
-
-    path = progress.default_path()
-    now = progress.load(path)
-    if args.on and args.off:
-        raise Problem("--on or --off, not both")
-    if args.on or args.off:
-        now.recording = args.on
-        progress.save(now, path)
-        print(f"right answers are {'' if args.on else 'not '}recorded from now on ({path})")
-        return 0
-    lessons = all_lessons()
-    if args.map is not None:
-        from .course.map import write_map
-
-        following = progress.next_lesson(lessons, now)
-        done = {n for n, lesson in lessons.items() if now.finished(lesson)}
-        write_map(args.map, lessons, done=done, following=following.number if following else None)
-    if args.json:
-        print(progress.as_json(now), end="")
-        return 0
-    print(progress.report(lessons, now))
-    state = "" if now.recording else " Recording is off; --on starts it again."
-    print(f"\nKept in {path}; nothing leaves this machine.{state}" + (f" Map: {args.map}" if args.map else ""))
-    return 0
+    return progress_command(argv)
 
 
 def _doctor(argv: list[str]) -> int:

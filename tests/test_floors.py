@@ -54,7 +54,7 @@ ORDER = {
     "widgets": ["explorer", "particles"],
     "planning": ["worlds", "graphs", "trajectories"],
     "checks": ["base", "homework"],
-    "course": ["lessons", "progress", "processes", "wire"],
+    "course": ["lessons", "map", "progress", "processes", "wire"],
 }
 LAZY = {("samplers.base", "samplers.compiled"), ("training.ablate", "training.state")}
 

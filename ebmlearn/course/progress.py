@@ -6,13 +6,13 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ..checks.base import LISTENERS, Outcome, Problem
-from .lessons import Lesson
+from .lessons import Lesson, all_lessons
 
 OFF = ("off", "0", "no")
 PAUSE = 3600.0  # seconds: a longer silence between two right answers counts as this much work
@@ -197,3 +197,56 @@ def report(lessons: Mapping[str, Lesson], progress: Progress) -> str:
         if missing:
             lines.append(f"It builds on {', '.join(missing)}, not finished yet.")
     return "\n".join(lines)
+
+
+@dataclass
+class Options:
+    """Exercises passed, time, and the next step, from one file on this machine; nothing leaves it.
+
+    EBMLEARN_PROGRESS names another file, or is off. Delete the file to begin anew.
+
+    Args:
+        json: print the file's contents instead of the table.
+        map: also draw the course map with what is done, to this .png.
+        off: stop recording.
+        on: record again.
+    """
+
+    json: bool = False
+    map: Path | None = None
+    off: bool = False
+    on: bool = False
+
+
+def progress_command(argv: Sequence[str]) -> int:
+    """What `ebmlearn progress` does.
+
+    Raises:
+        ValueError: --on together with --off.
+    """
+    import tyro
+
+    from .map import write_map
+
+    args: Options = tyro.cli(tyro.conf.FlagCreatePairsOff[Options], args=list(argv), prog="ebmlearn progress")
+    if args.on and args.off:
+        raise ValueError("expected --on or --off, got both")
+    path = default_path()
+    now = load(path)
+    if args.on or args.off:
+        now.recording = args.on
+        save(now, path)
+        print(f"right answers are {'' if args.on else 'not '}recorded from now on ({path})")
+        return 0
+    lessons = all_lessons()
+    if args.map is not None:
+        following = next_lesson(lessons, now)
+        done = {n for n, lesson in lessons.items() if now.finished(lesson)}
+        write_map(args.map, lessons, done=done, following=following.number if following else None)
+    if args.json:
+        print(as_json(now), end="")
+        return 0
+    print(report(lessons, now))
+    state = "" if now.recording else " Recording is off; --on starts it again."
+    print(f"\nKept in {path}; nothing leaves this machine.{state}" + (f" Map: {args.map}" if args.map else ""))
+    return 0
