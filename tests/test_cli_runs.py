@@ -2,12 +2,15 @@
 
 import csv
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from ebmlearn import cli
+from ebmlearn import cli, cli_runs
 from ebmlearn.pretrained import WeightsError, load_pretrained, pretrained_names
 from ebmlearn.training import evaluate, weights
 from ebmlearn.training.evaluate import Judge
@@ -117,6 +120,53 @@ def test_bad_requests_say_what_to_do(run, tmp_path):
         assert code == 2 and "pip install tensorboard" in err
     else:
         assert code == 0 and list((tmp_path / "board" / "tensorboard").glob("events*"))
+
+
+@pytest.mark.parametrize(
+    "recipe, place, expected",
+    [
+        ("clel", "ebmlearn.training.clel.build_state", "--batch-size 4.*--buffer-size"),
+        ("gcd", "ebmlearn.training.gcd.build_state", "--batch-size 4.*--sampler-steps"),
+        ("rbm", "ebmlearn.training.rbm.build", "--batch-size 8 and --n-chains 8.*--n-hidden"),
+    ],
+)
+def test_out_of_memory_says_which_setting_to_lower(recipe, place, expected, run, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB")
+
+    monkeypatch.setattr(place, full)
+    code, _, err = run(f"train {recipe} --data digits --preset tiny --out", tmp_path / "run")
+    assert code == 2 and err.count("\n") == 1 and re.search(expected, err), err
+
+
+def test_every_command_of_the_page_on_training_can_be_given(run, monkeypatch):
+    """The flags of docs/training.md exist: each command is read as it stands there; what it would start is not started."""
+    given = []
+    monkeypatch.setattr(
+        cli, "_with_progress", lambda run, config, options, fabric: given.append(options) or SimpleNamespace(step=0)
+    )
+    monkeypatch.setattr(
+        "ebmlearn.training.state.make_fabric", lambda **more: SimpleNamespace(global_rank=0, device=torch.device("cpu"))
+    )
+    monkeypatch.setattr("ebmlearn.training.evaluate.checkpoints", lambda *_, **__: [])
+    page = (Path(__file__).parent.parent / "docs" / "training.md").read_text()
+    blocks = "\n".join(re.findall(r"```\n(.*?)```", page, re.S)).replace("\\\n", " ")
+    inline = [
+        line
+        for line in re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", page, flags=re.S))
+        if line.startswith(("ebmlearn train", "torchrun"))
+    ]
+    lines = [line.split("#")[0] for line in [*blocks.splitlines(), *inline]]
+    commands = [line[re.search(r"\bebmlearn\b", line).end() :].split() for line in lines if re.search(r"\bebmlearn\b", line)]
+    assert len(commands) >= 11
+    for words in commands:
+        if words[0] == "train" and "--help" not in words:
+            assert cli.main([*words, "--data", "digits"] if "fashion_mnist" in words else words) == 0, words
+        elif words[0] in ("evaluate", "export"):
+            target = {"evaluate": cli_runs.Evaluate, "export": cli_runs.Export}[words[0]]
+            assert cli_runs._parse(target, words[1:], words[0]).source.name == "base"
+    assert {str(o.out) for o in given} >= {"runs/clel-cifar10-base", "runs/gcd-cifar10", "runs/large", "runs/two"}
+    assert all(o.command.startswith("ebmlearn train ") for o in given)
 
 
 def test_a_preset_that_is_not_shipped_names_its_command():

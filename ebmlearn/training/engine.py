@@ -38,6 +38,11 @@ def explain_out_of_memory(error: torch.OutOfMemoryError, *, batch_size: int, buf
     )
 
 
+def out_of_memory(error: torch.OutOfMemoryError, *, settings: str, lower: str) -> OutOfMemory:
+    """The same for other recipes: the settings at hand, and which of their flags to lower."""
+    return OutOfMemory(f"the device ran out of memory at {settings}. Try {lower}. ({str(error).splitlines()[0][:160]})")
+
+
 def input_gradient(energy: EnergyFunction, x: Tensor) -> Tensor:
     """grad E(x), without looking at any value (no synchronisation)."""
     with torch.enable_grad():

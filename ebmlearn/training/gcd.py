@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..objectives import cost_to_go, effective_fraction, gcd_energy, gcd_sampler, path_log_weight, policy_gradient
 from ..samplers.diffusion import Path
+from .engine import out_of_memory
 from .game import GcdConfig, GcdState, build_state, gcd_preset, write_weights
 from .processes import gather_rows, share, world_size
 from .state import Metrics, RunOptions, bare, make_fabric, resume, run
@@ -194,12 +195,24 @@ def run_gcd(config: GcdConfig, options: RunOptions, *, fabric: Any = None, on_lo
     Args:
         fabric: from `make_fabric`; None is one CPU process.
         on_log: called with (step, metrics) at every logged step.
+
+    Raises:
+        Diverged: with the step and the last good checkpoint.
+        OutOfMemory: with the settings to lower.
     """
     fabric = make_fabric() if fabric is None else fabric
-    state = build_state(config, fabric)
-    resume(fabric, state, recipe="gcd", config=config, options=options)
     total = config.pretrain_steps + config.steps
-    run(fabric, state, train_gcd(fabric, state, config), recipe="gcd", config=config, total=total, options=options, on_log=on_log)
+    try:
+        state = build_state(config, fabric)
+        resume(fabric, state, recipe="gcd", config=config, options=options)
+        steps = train_gcd(fabric, state, config)
+        run(fabric, state, steps, recipe="gcd", config=config, total=total, options=options, on_log=on_log)
+    except torch.OutOfMemoryError as error:
+        settings = f"batch_size={config.batch_size}, sampler_steps={config.sampler_steps}, width={config.width}, update={config.update!r}"
+        lower = f"--batch-size {max(1, config.batch_size // 2)} (in the pretraining --pretrain-batch-size), a smaller --width, --precision bf16-mixed"
+        if config.update == "bptt":
+            lower += "; back-propagation keeps every step of a path: fewer --sampler-steps, or --update pg"
+        raise out_of_memory(error, settings=settings, lower=lower) from error
     if fabric.global_rank == 0:
         sampler, energy, _ = state.trained
         write_weights(sampler, options.out / "sampler.safetensors")

@@ -14,6 +14,7 @@ from ..energies.rbm import GaussianBernoulliRBM
 from ..samplers import AnnealedPath, GibbsLangevin, MemoryGibbs, MetropolisSweep, annealed_chains, sample
 from ..samplers.sweeps import Gradients, Sweeps
 from ..schedules import cosine
+from .engine import out_of_memory
 from .processes import gather_rows, share
 from .rbm_data import PLANE, FlatData, Standardise, flat_data, warn_unless_standardised
 from .rbm_report import report
@@ -429,9 +430,14 @@ def run_rbm(config: RBMConfig, options: RunOptions, *, fabric: Any = None, on_lo
         draw: measure and draw at the end.
     """
     fabric = make_fabric() if fabric is None else fabric
-    state, data, steps = build(config, fabric)
-    resume(fabric, state, recipe="rbm", config=config, options=options)
-    run(fabric, state, steps, recipe="rbm", config=config, total=config.steps, options=options, on_log=on_log)
+    try:
+        state, data, steps = build(config, fabric)
+        resume(fabric, state, recipe="rbm", config=config, options=options)
+        run(fabric, state, steps, recipe="rbm", config=config, total=config.steps, options=options, on_log=on_log)
+    except torch.OutOfMemoryError as error:
+        settings = f"batch_size={config.batch_size}, n_chains={config.n_chains}, n_hidden={config.n_hidden}"
+        lower = f"--batch-size {max(1, config.batch_size // 2)} and --n-chains {max(1, config.n_chains // 2)}, a smaller --n-hidden, or --limit on the data"
+        raise out_of_memory(error, settings=settings, lower=lower) from error
     if draw and fabric.global_rank == 0:
         g = torch.Generator(state.rbm.W.device).manual_seed(config.seed + 99)
         samples = samples_from_noise(state.rbm, config, 4000 if data.shape == (2,) else 400, config.sweeps, generator=g)
