@@ -91,6 +91,14 @@ def keeps_the_shape(f: Answer) -> None:
 
 
 @descend.property
+def leaves_its_input(f: Answer) -> None:
+    x = _points(3, 2)
+    before = x.clone()
+    f(x, 0.5)
+    require(torch.equal(x, before), "your function changes the tensor that it was given")
+
+
+@descend.property
 def a_small_step_lowers_the_energy(f: Answer) -> None:
     x = _points(50, 2)
     y = require_tensor(f(x, 0.1), (50, 2))
@@ -103,11 +111,3 @@ def linear_in_eta(f: Answer) -> None:
     require_close(f(x, 0.0), x, "with eta = 0 the points move")
     require_close(f(x, 1.0), torch.zeros_like(x), "a step with eta = 1 does not land on the minimum of the bowl", atol=1e-6)
     require_close(f(x, 0.25), 0.75 * x, "a step with eta = 0.25 does not go a quarter of the way to the minimum")
-
-
-@descend.property
-def leaves_its_input(f: Answer) -> None:
-    x = _points(3, 2)
-    before = x.clone()
-    f(x, 0.5)
-    require(torch.equal(x, before), "your function changes the tensor that it was given")

@@ -64,20 +64,6 @@ def leaves_its_input(f: Answer) -> None:
 
 
 @ula_step.property
-def drifts_downhill(f: Answer) -> None:
-    x = torch.full((N, 1), 3.0, dtype=torch.float64)
-    for eta in (0.05, 0.4):
-        moved = (require_tensor(f(_bowl, x, eta), (N, 1)) - x).mean().item()
-        band = 5 * math.sqrt(2 * eta / N)
-        require(moved < 0, "from x = 3 on the bowl the mean step goes uphill")
-        require(moved > -3 * eta * 3, "the mean step is several times too long")
-        require(
-            abs(moved + 3 * eta) < band + 1e-3 * eta,
-            f"on the bowl at x = 3, with eta = {eta}, the mean move is {moved:.4f}: not the drift asked for",
-        )
-
-
-@ula_step.property
 def noise_is_fresh(f: Answer) -> None:
     x = torch.zeros(N, 2, dtype=torch.float64)
     step = require_tensor(f(_bowl, x, 0.1), (N, 2))
@@ -89,6 +75,20 @@ def noise_is_fresh(f: Answer) -> None:
     require(correlation < 5 / math.sqrt(N), "the noise of the two coordinates of a point is the same draw")
     again = require_tensor(f(_bowl, x, 0.1), (N, 2))
     require(not torch.equal(step, again), "two calls draw the same noise")
+
+
+@ula_step.property
+def drifts_downhill(f: Answer) -> None:
+    x = torch.full((N, 1), 3.0, dtype=torch.float64)
+    for eta in (0.05, 0.4):
+        moved = (require_tensor(f(_bowl, x, eta), (N, 1)) - x).mean().item()
+        band = 5 * math.sqrt(2 * eta / N)
+        require(moved < 0, "from x = 3 on the bowl the mean step goes uphill")
+        require(moved > -3 * eta * 3, "the mean step is several times too long")
+        require(
+            abs(moved + 3 * eta) < band + 1e-3 * eta,
+            f"on the bowl at x = 3, with eta = {eta}, the mean move is {moved:.4f}: not the drift asked for",
+        )
 
 
 @ula_step.property
@@ -211,11 +211,6 @@ def one_at_the_langevin_noise(f: Answer) -> None:
 
 
 @temperature_of.property
-def zero_without_noise(f: Answer) -> None:
-    require_close(f(0.1, 0.0), 0.0, "without noise, which is descent, the temperature should be 0")
-
-
-@temperature_of.property
 def scales_as_it_should(f: Answer) -> None:
     require_close(
         f(0.1, 0.6), 4 * torch.as_tensor(f(0.1, 0.3), dtype=torch.float64), "twice the noise is not four times the temperature"
@@ -226,3 +221,8 @@ def scales_as_it_should(f: Answer) -> None:
         "twice the step at the same noise is not half the temperature",
     )
     require_close(float(f(10.0, 0.005)) * 1e6, 1.25, "a step of 10 with noise 0.005 gives another temperature than it should")
+
+
+@temperature_of.property
+def zero_without_noise(f: Answer) -> None:
+    require_close(f(0.1, 0.0), 0.0, "without noise, which is descent, the temperature should be 0")

@@ -73,6 +73,8 @@ def ring(x):
 # sitting in a minimum:
 #
 # $$x \leftarrow x - \eta\,\nabla E(x) + \sqrt{2\eta}\;\xi, \qquad \xi \sim \mathcal N(0, I).$$
+#
+# In the code, `energy(x).sum()` gives the gradients of all points in one call: the energy of a point does not depend on the other points.
 
 
 # %%
@@ -120,7 +122,7 @@ right.set_title("one chain, 400 steps")
 # $$\operatorname{Var}(x) = \frac{1}{1 - \eta/2},$$
 #
 # a little more than 1, and the excess is the price of a finite step (lesson 04 derives it). We run many chains and ask that the variance
-# found lies within five **standard errors** of that. For $n$ independent normal numbers the standard error of a variance is
+# found lies within five **standard errors** of that; the standard error of an estimate is its own standard deviation. For $n$ independent normal numbers that of a variance is
 # $\operatorname{Var}\sqrt{2/n}$.
 
 # %%
@@ -238,6 +240,8 @@ for ax, (step, x) in zip(axes, moments.items()):
     ax.set_title(f"step {step}")
 
 # %% [markdown]
+# The **temperature** $T$ scales the noise, $\sqrt{2\eta T}$; the chain then samples $e^{-E/T}$ (lesson 01).
+#
 # Press *Start* (or the space bar). Try the double well: do chains cross? Then lower the temperature to 0.1, and raise it to 3.
 # What happens to the spread?
 
@@ -306,7 +310,7 @@ ax.legend(ncols=2)
 # | load data | `ebmlearn.datasets` | all |
 # | draw | `ebmlearn.viz`, `ebmlearn.widgets` | all |
 #
-# (Numbers without a notebook are lessons that are still to come.) Energies are objects that combine. A sum of energies multiplies the densities; dividing by a number is a temperature:
+# Energies are objects that combine. A sum of energies multiplies the densities; dividing by a number is a temperature:
 
 # %% tags=["nbval-check-output"]
 both = Ring(radius=2.0, width=0.2) + Gaussian(torch.tensor([2.0, 0.0]))

@@ -37,7 +37,7 @@ N = budget(10_000, smoke=2_000)
 # $Z$ is the **partition function**. We also write $\beta = 1/T$. Where nothing is said, $T = 1$.
 #
 # Our example for the whole lesson is the **double well** $E(x) = h\,(x^2 - 1)^2$: two minima at $\pm 1$, a barrier of height $h$ between.
-# In one dimension $Z$ is a sum over a grid. Three lines:
+# In one dimension $Z$ is a sum over a grid:
 
 
 # %%

@@ -192,7 +192,7 @@ show(
     "network against the nearest right answer, median distance", torch.stack(gap).median(), digits=2
 )
 
-# %% tags=["figure"] alt="The spiral's data as dots. The feed-forward network's curve and the exact conditional mean run close together: on the upper arm at the left, by chance along the inner arm around x = 0, and through the empty space between the arms from x = 0.5 on. The answers found by descending the energy, crosses, lie on all arms; a few rings, where descent ended at high energy, lie off the arms."
+# %% tags=["figure"] alt="The spiral's data as dots. The feed-forward network's curve and the exact conditional mean run close together, except near x = -1, where the mean drops faster: on the upper arm at the left, by chance along the inner arm around x = 0, and through the empty space between the arms from x = 0.5 on. The answers found by descending the energy, crosses, lie on all arms; a few rings, where descent ended at high energy, lie off the arms."
 y0 = torch.linspace(-2.6, 2.6, 27)[:, None, None].expand(27, 40, 1)
 slices = joint.given(questions)
 ends = sample(slices, descent, y0, 150)
@@ -355,7 +355,8 @@ q.mismatched.check(mismatched)
 
 # %% [markdown]
 # Take a question $x \in [-1, 1]$ whose answer is a vector $y \in \mathbb R^{16}$, $y_k = \sin(\pi f_k x + \phi_k)$ plus a little noise. Train
-# $F(x, y)$ with four kinds of negatives and ask how often $F$ ranks the right answer below three kinds of wrong ones.
+# $F(x, y)$ with four kinds of negatives (the last two choose among 16 candidates, half uniform, half mismatched). Then ask how often $F$ ranks
+# the right answer below a wrong one of three kinds: *uniform*, *mismatched*, and *near*, the right answer plus noise of 0.3.
 
 # %%
 DIM, STEPS_16 = 16, budget(400, smoke=15)

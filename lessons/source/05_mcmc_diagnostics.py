@@ -429,7 +429,7 @@ assert verdicts["all on the right"][1] < 1.02
 #
 # So the rule has two parts: R-hat **and** starts wider than the target. If you do not know how wide that is, let heat find out.
 
-# %% tags=["figure"] alt="Three panels with traces of four chains over 2000 steps. All on the right: four overlapping noisy lines at plus 5, title R-hat 1.00. All on the left: the same at minus 5, title R-hat 1.00. Both sides: two lines at minus 5 and two at plus 5 that never meet, title R-hat 5.5."
+# %% tags=["figure"] alt="Three panels with traces of four chains over 2000 steps. All on the right: four overlapping noisy lines at plus 5, title R-hat 1.00. All on the left: the same at minus 5, title R-hat 1.00. Both sides: two lines at minus 5 and two at plus 5 that never meet, title R-hat 5.55."
 fig, axes = plt.subplots(1, 3, figsize=(12.0, 3.0), sharey=True)
 for ax, (name, x) in zip(axes, traces.items()):
     for i, color in enumerate((BLUE, ORANGE, GREEN, RED)):
@@ -547,7 +547,7 @@ print(
 )
 assert abs(tempered_share[-1] - 0.8) < 5 * standard_error and plain_share[-1] < 0.05
 
-# %% tags=["figure"] alt="Left: share of chains in the left bump against gradients spent. The plain chains stay at 0. The tempered chains climb within 500 gradients to the dashed line at the exact 0.8. Right: four densities of the two-bump energy at temperatures 1, 2, 4 and 16. The gap between the bumps fills up and the bumps become equal as the temperature rises."
+# %% tags=["figure"] alt="Left: share of chains in the left bump against gradients spent. The plain chains stay at 0. The tempered chains climb within about 500 gradients to the dotted line at the exact 0.8. Right: four densities of the two-bump energy at temperatures 1, 2, 4 and 16. The gap between the bumps fills up and the bumps become equal as the temperature rises."
 fig, (left, right) = plt.subplots(1, 2, figsize=(11.0, 3.5))
 left.plot(times, tempered_share, color=BLUE, label="parallel tempering")
 left.plot(times, plain_share, "--", color=RED, label="MALA")
@@ -727,7 +727,7 @@ right.legend(loc="lower right", fontsize=8)
 
 # %% [markdown]
 # A buffer does not make chains converge; it lets them be as old as $k/r$ steps. In training the energy also moves under them: that is a reason for restarts, and for
-# watching the ages. `buffer.age` and `buffer.restarts` are there for this; the dashboard of lesson 07 shows them.
+# watching the ages. `buffer.age` and `buffer.restarts` are there for this; `ebmlearn.viz.dashboard` draws the age beside the other signs of a run's health.
 #
 # ## 8 · What goes wrong, and how you see it
 #
@@ -752,7 +752,7 @@ for L in (5, 10, 15, 20):
     )
 
 # %% [markdown]
-# (5.0 is the ceiling of the estimator, $\log_{10}$ of the number of draws.) At a quarter turn each draw is independent; at a half turn the chain is useless for $x^2$ and *better than independent* for $x$. Never judge a sampler by the mean alone.
+# (5.0 is the ceiling of the estimator, $\log_{10}$ of the number of draws.) At a quarter turn (0.50 half turns) each draw is independent; at a half turn the chain is useless for $x^2$ and *better than independent* for $x$. Never judge a sampler by the mean alone.
 #
 # **A drift, seen only by halves.** Chains that all start at 6 and all creep to 0 look alike, so the variance between whole chains is small. Halves disagree:
 

@@ -72,7 +72,7 @@ for d in (1, 2, 3, 10):
 # $$Z = \int e^{-E}\,dx = \mathbb E_{p_0}\!\left[\,w\,\right], \qquad w(x) = Z_0\, e^{E_0(x) - E(x)}, \qquad \hat Z = \frac1n \sum_i w(x_i).$$
 #
 # $\hat Z$ is exactly right on average, for every $n$. Two numbers judge it. The **standard error** of $\log\hat Z$ is that of the mean of $w/\hat Z$ (the delta method). The **effective
-# number of points** $(\sum w)^2/\sum w^2$ is $n$ for equal weights and 1 when one point carries all.
+# number of points** $(\sum w)^2/\sum w^2$ is $n$ for equal weights and 1 when one point carries all; below, the estimate is "worth" so many points.
 #
 # ### Exercise 1: from weights to $\log Z$
 # From `log_w[n]` return the triple ($\log \hat Z$, its standard error, the effective number). Log weights may be $\pm 900$. Stuck? `q.log_z.hint()`.
@@ -156,9 +156,9 @@ Explorer(
 # ## 3 · The log of a mean is too low
 #
 # $\mathbb E[\hat Z] = Z$, but the logarithm is concave, so by Jensen $\mathbb E[\log \hat Z] < \log Z$. With many points the gap is about $\tfrac{1}{2n}\,\mathrm{Var}(w)/Z^2$, half
-# the square of the standard error, and harmless. With few it is not. With a single point it is the whole divergence between the two densities,
+# the square of the standard error, and harmless. With few it is not. With a single point it is the whole **Kullback-Leibler divergence** between the two densities,
 #
-# $$\mathbb E_{p_0}[\log w] = \log Z - \mathrm{KL}(p_0 \,\|\, p).$$
+# $$\mathbb E_{p_0}[\log w] = \log Z - \mathrm{KL}(p_0 \,\|\, p), \qquad \mathrm{KL}(p_0 \,\|\, p) = \mathbb E_{p_0}[\log p_0 - \log p] \ge 0.$$
 #
 # The extreme case: points drawn uniformly on $[-20, 20]$ for $E = 3x^2/2$, whose mass lies within $\pm 2$. Most of the twenty points see nothing at all.
 
@@ -199,7 +199,7 @@ show("E[log w], log Z - KL", [mean_log_w, p.log_partition() - divergence], digit
 # %% [markdown]
 # ## 4 · Thermodynamic integration
 #
-# If two densities are far apart, put others between them: $E_\beta = (1-\beta)E_0 + \beta E$, from the base at $\beta = 0$ to the target at 1. The derivative of $\log Z$ along the path is a
+# If two densities are far apart, put others between them: $E_\beta = (1-\beta)E_0 + \beta E$, from the base at $\beta = 0$ to the target at 1 ($\beta$ is here a place on that path). The derivative of $\log Z$ along the path is a
 # mean that samples can give:
 #
 # $$\frac{d \log Z_\beta}{d\beta} = \frac{1}{Z_\beta}\int -(E - E_0)\,e^{-E_\beta}dx = -\,\mathbb E_\beta[E - E_0]
@@ -587,7 +587,7 @@ ax.set_xticks(DIMS, [str(d) for d in DIMS])
 ax.legend(loc="lower left")
 
 # %% [markdown]
-# Read the table against its error bars. AIS is right with an honest bar, as long as many walks count (at $d = 50$ it is two, and to be near zero is luck). Integration is off by many of its own bars, which are the smallest where the dimension is high: with one move at each $\beta$ its
+# Read the table against its error bars. AIS is right with an honest bar, as long as many walks count (at $d = 50$ it is two, and to be near zero is luck). Integration is off by many of its own bars, which at $d = 50$ are the smallest of all: with one move at each $\beta$ its
 # chains lag behind the path, and no standard error knows that. (The weights of AIS account for the lag; that is what they are for.) Importance sampling and the bridge are the best in low dimension, where both densities overlap; at
 # $d = 50$ a handful of points carry everything, and the stated bars have nothing to do with the errors.
 #
@@ -610,7 +610,7 @@ show("E = x/2 + x²/20: log Z by completing the square", confined, digits=2)
 assert abs(tilted[-1] - confined) < 1e-4
 
 # %% [markdown]
-# The first row grows by $L/2$ for ever. A trained network's energy is often of that kind far from the data; a weak quadratic term confines it (`ConfinedEnergy`).
+# The first row grows like $L/2$ for ever. A trained network's energy is often of that kind far from the data; a weak quadratic term confines it (`ConfinedEnergy`).
 #
 # **A base with lighter tails than the target.** $p = \mathcal N(0, 1)$ from $p_0 = \mathcal N(0, s^2)$: the weights have a finite variance only if $s^2 > \tfrac12$. Below that the standard error estimates a number that is infinite. How often does
 # the interval of two standard errors contain the truth (it should, 95 times in 100)?

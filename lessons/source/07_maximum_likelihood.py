@@ -316,8 +316,8 @@ for p_hand, p_ebmlearn in zip(by_hand.parameters(), again.energy.parameters()):
     torch.testing.assert_close(p_hand, p_ebmlearn, rtol=1e-4, atol=1e-5)
 
 # %% [markdown]
-# Now train on, and look at what the loss hides. In the plane $Z$ is a sum over a grid, so the exact divergence $\mathrm{KL}(p_{\text{data}} \,\|\, p_\theta)$ can be
-# followed beside the loss.
+# Now train on, and look at what the loss hides. In the plane $Z$ is a sum over a grid, so the exact **Kullback-Leibler divergence**
+# $\mathrm{KL}(p_{\text{data}} \,\|\, p_\theta) = \mathbb E_{\text{data}}[\log p_{\text{data}} - \log p_\theta]$, 0 only where the two are equal, can be followed beside the loss.
 
 # %%
 box = dict(low=-6, high=6, cells=120)
@@ -362,7 +362,7 @@ show("KL of a perfect circle without modes", perfect_circle, digits=2)
 
 # %% [markdown]
 # Where should chains start? The same network trained three ways, 600 updates of 20 steps, three seeds
-# (`python experiments/lesson07_landscapes.py`; the numbers below and in the next section are its table; slopes $|\nabla E|$ and heights are
+# (`python experiments/lesson07_landscapes.py`; the numbers below and in the next section are its table, mean ± standard error over the seeds; slopes $|\nabla E|$ and heights are
 # those over the square $[-4, 4]^2$):
 
 # %%
