@@ -4,7 +4,7 @@ python experiments/planning_maze.py                                             
 python experiments/planning_maze.py --seeds 1 --tasks 4 --steps 100 --out /tmp/maze    # a quick look
 
 The maze of 4 x 4 cells is known by random walks alone. Graph: 500 states of the walks, edges at most one move long, energy below its 0.9
-quantile on training transitions. Refined: the path is the start of a descent (Adam) on the sum of the same energy, goal and length.
+quantile on training transitions. Refined: the path is the start of a descent (Adam) on the sum of the same energy, goal (x 500) and length.
 Success: every move at most 1.05 times the robot's longest, none blocked, the robot ends within 0.05 of the goal.
 """
 
@@ -38,16 +38,23 @@ def seen(states: Tensor, n: int, generator: torch.Generator) -> tuple[Tensor, Te
     return s[rows], t[rows]
 
 
-def moves_of(paths: list[Tensor]) -> Tensor:
-    """Paths `[k, 2]` of several lengths as moves `[n, T, 2]`, filled up with rests at the end."""
+def same_length(paths: list[Tensor]) -> Tensor:
+    """Paths `[k, 2]` of several lengths as plans `[n, T + 1, 2]`, filled up with rests at the end."""
     longest = max(len(p) for p in paths)
-    return torch.stack([torch.cat([p, p[-1:].expand(longest - len(p), 2)]).diff(dim=0) for p in paths])
+    return torch.stack([torch.cat([p, p[-1:].expand(longest - len(p), 2)]) for p in paths])
 
 
-def refine(pair: Any, start: Tensor, goal: Tensor, moves: Tensor, *, steps: int = 300) -> Tensor:
-    """Descend the energy of the whole trajectory from given moves."""
-    energy = FollowEnergy(pair) + 500 * GoalEnergy(goal) + 20 * LengthEnergy()
-    return states_of(start, descend(of_moves(energy, start), moves, steps, learning_rate=0.001))
+def refine(pair: Any, paths: list[Tensor], goal: Tensor, *, length: float, steps: int = 300) -> list[Tensor]:
+    """Descend the energy of whole trajectories from given paths; those of one number of moves together."""
+    out = list(paths)
+    for count in sorted({len(p) for p in paths}):
+        group = [k for k, p in enumerate(paths) if len(p) == count]
+        plan = torch.stack([paths[k] for k in group])
+        energy = FollowEnergy(pair) + 500 * GoalEnergy(goal[group]) + length * LengthEnergy()
+        moves = descend(of_moves(energy, plan[:, 0]), plan.diff(dim=-2), steps, learning_rate=0.001)
+        for k, states in zip(group, states_of(plan[:, 0], moves), strict=True):
+            out[k] = states
+    return out
 
 
 def search(graph: EnergyGraph, world: World, start: Tensor, goal: Tensor, replans: int) -> tuple[list[Tensor], list[Any]]:
@@ -66,7 +73,7 @@ def one_seed(seed: int, *, n: int, steps: int | None, scratch: Path) -> list[tup
     """All rows of one seed."""
     base = planning_preset("maze")
     began = time.process_time()
-    run_planning(replace(base, seed=seed, steps=steps or base.steps), RunOptions(out=scratch))
+    run_planning(replace(base, seed=seed, steps=steps or base.steps), RunOptions(out=scratch, resume=True))
     trained = time.process_time() - began
     pair, config = load_planning(scratch / "last.ckpt")
     world, states, _ = collect(config)
@@ -78,19 +85,19 @@ def one_seed(seed: int, *, n: int, steps: int | None, scratch: Path) -> list[tup
     threshold = threshold_at(pair(*seen(states, 8000, g)), 0.9)
     rows: list[tuple[str, int, dict[str, float]]] = []
 
-    def planned(name: str, plan: Tensor, began: float) -> None:
-        out = execute(plan, goal, world, ROBOT)
-        numbers = {"success": out.success.double().mean().item(), "CPU s a task": (time.process_time() - began) / n}
+    def planned(name: str, plans: list[Tensor], began: float) -> None:
+        took = (time.process_time() - began) / n
+        out = execute(same_length(plans), goal, world, ROBOT)
+        numbers = {"success": out.success.double().mean().item(), "CPU s a task": took}
         if bool(out.success.any()):
             numbers["length / geodesic"] = (out.length / shortest)[out.success].mean().item()
         rows.append((name, seed, numbers))
 
-    count = max(2, int(1.5 / ROBOT.max_step))
-    line = straight(start, goal, count)
-    planned("straight line", states_of(start, line), time.process_time())
+    line = states_of(start, straight(start, goal, int(1.5 / ROBOT.max_step)))
+    planned("straight line", list(line), time.process_time())
     began = time.process_time()
-    first = line + 0.002 * torch.randn(line.shape, generator=g)
-    planned("descent from a straight line, no search", refine(pair, start, goal, first), began)
+    bent = torch.cat([line[:, :1], line[:, 1:] + 0.002 * torch.randn(line[:, 1:].shape, generator=g)], 1)
+    planned("no search, descent", refine(pair, list(bent), goal, length=5), began)
     graphs = {
         "Euclidean edges": EnergyGraph(nodes, lambda s, t: torch.zeros(len(s)), threshold=1.0, radius=ROBOT.max_step),
         "oracle edges": EnergyGraph(nodes, oracle(world), threshold=1.0, radius=ROBOT.max_step),
@@ -99,7 +106,7 @@ def one_seed(seed: int, *, n: int, steps: int | None, scratch: Path) -> list[tup
     for name, graph in graphs.items():
         began = time.process_time()
         paths, _ = search(graph, world, start, goal, 0)
-        planned(name, states_of(start, moves_of(paths)), began)
+        planned(name, paths, began)
         rates = edge_rates(graph, world)
         rows[-1][2].update({"wrong edges kept": rates.wrong_kept, "free edges kept": rates.free_kept})
         began = time.process_time()
@@ -111,8 +118,9 @@ def one_seed(seed: int, *, n: int, steps: int | None, scratch: Path) -> list[tup
         if bool(reached.any()):
             rows[-1][2]["length / geodesic"] = ratio[reached].mean().item()
         if name == "learned edges":
-            began = time.process_time()
-            planned("learned edges, then descent", refine(pair, start, goal, moves_of(paths)), began)
+            for length in (5, 20):
+                began = time.process_time()
+                planned(f"learned edges, then descent, length x {length}", refine(pair, paths, goal, length=length), began)
     for row in rows:
         print(row, flush=True)
     print(f"seed {seed}: {trained:.0f} CPU s of training", flush=True)
@@ -127,12 +135,15 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=40, help="a seed")
     parser.add_argument("--steps", type=int, default=None, help="of training; default the preset's")
     parser.add_argument("--out", type=Path, default=Path("data"), help="gets results/")
+    parser.add_argument(
+        "--runs", type=Path, default=None, help="keep the training runs here, and do not repeat those that are there"
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         for seed in range(args.seeds):
-            rows += one_seed(seed, n=args.tasks, steps=args.steps, scratch=Path(scratch) / str(seed))
+            rows += one_seed(seed, n=args.tasks, steps=args.steps, scratch=(args.runs or Path(scratch)) / str(seed))
     table = Table(tuple(rows), COMMAND)
     table.write(args.out / "results" / "planning_maze")
     print(table.markdown())

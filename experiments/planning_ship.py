@@ -22,7 +22,11 @@ ABOUT = {
         "planning_trajectories",
         "learned + goal + obstacle + length; MPPI",
     ),
-    "maze": ("E(s, s') = -log p(s' | s) of moves in one maze of 4 x 4 cells", "planning_maze", "learned edges, then descent"),
+    "maze": (
+        "E(s, s') = -log p(s' | s) of moves in one maze of 4 x 4 cells",
+        "planning_maze",
+        "learned edges, then descent, length x 5",
+    ),
     "four-rooms": (
         "two networks of (state, goal): first action, and number of steps or far; four rooms",
         "planning_search",

@@ -18,6 +18,7 @@ from ..viz import BLUE, GREEN, GREY, ORANGE
 from .explorer import Explorer, slider
 
 ROBOT, TOLERANCE = PointRobot(max_step=0.1), 0.05
+LEGEND: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.14), "ncol": 2, "fontsize": 8}
 
 
 def plan_around(
@@ -67,7 +68,7 @@ def draw_plan(
         ax.plot(*p.tolist(), marker, color=color, markersize=13, markeredgecolor="black", zorder=5, label=name)
         if not bool(world.free(p)):
             ax.set_title(f"the {name} is in the disc")
-            ax.legend(loc="upper left", fontsize=8)
+            ax.legend(**LEGEND)
             return f"The {name} is inside the obstacle: nothing to plan. Move one of them."
     graph, path, plan = plan_around(pair, nodes, threshold, a, b, ObstacleEnergy(c, radius=radius, margin=0.02))
     edges = graph.edges()
@@ -75,10 +76,10 @@ def draw_plan(
     ax.plot(*path.states.T, "--", color=GREEN, linewidth=1.5, zorder=3, label="path on the graph")
     if not path.found:
         ax.set_title("no path")
-        ax.legend(loc="upper left", fontsize=8)
+        ax.legend(**LEGEND)
         return f"{path.message[0].upper()}{path.message[1:]}."
     ax.plot(*plan.T, "-", color=BLUE, linewidth=2.5, marker=".", markersize=6, zorder=4, label="plan after descent")
-    ax.legend(loc="upper left", fontsize=8)
+    ax.legend(**LEGEND)
     out = execute(plan[None], b[None], world, ROBOT, tolerance=TOLERANCE)
     shortest = float(world.geodesic(a[None], b[None]))
     says = "reaches the goal" if bool(out.success) else "fails (a move is blocked, too long, or ends elsewhere)"

@@ -26,6 +26,13 @@ def _gap(x, goal):
     return (x[..., -1, :] - goal).square().sum(-1)
 
 
+def _one_by_one(rate, m, replans):
+    p = [1.0] + [0.0] * m  # of 0, 1, ... kept, after each shortcut in turn
+    for _ in range(m):
+        p = [p[k] * (1 - rate) + (p[k - 1] * rate if k else 0.0) for k in range(m + 1)]
+    return sum(p[: replans + 1])
+
+
 CASES = {
     "plan_energy": Case(
         right=[_loop, _flat],
@@ -59,7 +66,7 @@ CASES = {
         },
     ),
     "solved": Case(
-        right=[lambda r, m, k: float(binom.cdf(k, m, r))],
+        right=[lambda r, m, k: float(binom.cdf(k, m, r)), _one_by_one, lambda r, m, k: 1 - float(binom.sf(k, m, r))],
         wrong={
             "no replanning": lambda r, m, k: (1 - r) ** m,
             "one replan cures one shortcut for sure": lambda r, m, k: (1 - r) ** max(m - k, 0),
