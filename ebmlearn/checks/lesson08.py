@@ -33,7 +33,7 @@ def _has_graph(loss: object, theta: Tensor, expected: float) -> None:
 @problem(
     "Return the mean over points of -v·(H v) + |grad E|²/2, H the Hessian of E, for x[N, D] and directions v[N, D].",
     hints=[
-        "First the gradient at x with create_graph=True. H v is the gradient in x of one number, (grad E · v).",
+        "First x.detach().requires_grad_(True), then the gradient at it with create_graph=True. H v is the gradient in x of one number, (grad E · v).",
         "Sum over coordinates, mean over points. Both calls of autograd.grad need create_graph=True, or the loss has no graph.",
     ],
 )
@@ -103,7 +103,11 @@ def denoising_on_quadratics(f: Answer) -> None:
         x, xi = torch.randn(2, 30, d, dtype=torch.float64)
         expected = 0.5 * ((x + sigma * xi) @ a - xi / sigma).square().sum(-1).mean()
         got = f(lambda y, a=a: 0.5 * ((y @ a) * y).sum(-1), x, sigma, xi)
-        require_close(got, float(expected), f"E = x·Ax/2 in {d} dimension(s), sigma = {sigma}: the value is wrong")
+        require_close(
+            got,
+            float(expected),
+            f"E = x·Ax/2 in {d} dimension(s), sigma = {sigma}: it is not the mean of |A y - xi/sigma|²/2 at the noisy y",
+        )
 
 
 @denoising.property

@@ -95,7 +95,11 @@ def by_hand(f: Answer) -> None:
         kxx, kyy, kxy = _kernels(_scores(2 * n).reshape(n, 2), _scores(2 * m, 1.0).reshape(m, 2))
         a = sum(kxx[i, j] for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
         b = sum(kyy[i, j] for i in range(m) for j in range(m) if i != j) / (m * (m - 1))
-        require_close(f(kxx, kyy, kxy), a + b - 2 * kxy.mean(), f"for {n} and {m} points it is not the mean over distinct pairs")
+        require_close(
+            f(kxx, kyy, kxy),
+            a + b - 2 * kxy.mean(),
+            f"for {n} and {m} points it is not made of means over the pairs i != j of kxx and of kyy, and all pairs of kxy",
+        )
 
 
 @unbiased_mmd.property

@@ -213,7 +213,7 @@ q.denoising.check(denoising)
 # ## 4 · Noise-contrastive estimation: log Z is a parameter
 #
 # Maximum likelihood cannot learn $\log Z$ as a free number $c$: it would send it to $-\infty$. A *classifier* can. Mix $n$ data points with $\nu n$ points of noise with known density $q$. The best classifier has the log-odds
-# $\log p - \log q - \log\nu$, so train it in the form
+# $\log p - \log q - \log\nu$, so train it in the form (here $\sigma$ is the logistic function, not a noise level)
 #
 # $$G(x) = -E_\theta(x) - c - \log q(x) - \log \nu, \qquad L = -\mathbb E_{\text{data}} \log \sigma(G) - \nu\,\mathbb E_q \log \sigma(-G).$$
 #
@@ -385,7 +385,7 @@ for name in dict.fromkeys(setting for setting, _, _ in table.rows):
     print(f"{name:<26}" + "  ".join(f"{m:>8.3f} ± {e:.3f}" for m, e in cells))
 
 # %% [markdown]
-# - **You get what you ask for.** Explicit and sliced score matching have by far the smallest *Fisher divergence*, better than likelihood. Their *KL* is ten times that of likelihood: the far mode holds
+# - **You get what you ask for.** Explicit and sliced score matching have by far the smallest *Fisher divergence*, better than likelihood. Their *KL* is more than ten times that of likelihood: the far mode holds
 #   nearly half of the mass instead of 0.30, and another share with every seed.
 # - **Noise mends the weights and blurs the shape.** From $\sigma$ = 0.1 to 1 the far mode goes from 0.45 to 0.29; the blurred truth itself has 0.29 there. KL is smallest in between.
 # - **NCE is as good as the exact likelihood, without a grid**, and the only one that knows its $\log Z$: the others' log integral is wherever training left the level.
@@ -425,11 +425,12 @@ def two_scores(ax, m=3.0, sigma=0.0):
     a, b = (GaussianMixture([[-m], [m]], variance, weights=[w, 1 - w]) for w in (0.5, 0.8))
     density = (-b(x)).exp()
     ax.fill_between(
-        x[:, 0], 10 * density, color=GREY, alpha=0.4, lw=0, label="10 p, weights .8, .2"
+        x[:, 0], 10 * density, color=GREY, alpha=0.4, lw=0, label="10 × density, weights .8, .2"
     )
     ax.plot(x, score(a, x), color=BLUE, lw=3, label="score, .5, .5")
     ax.plot(x, score(b, x), "--", color=ORANGE, lw=2, label="score, .8, .2")
     ax.set(xlabel="$x$", ylim=(-4.5, 4.5), title=f"m = {m:g}, noise {sigma:g}")
+    ax.legend(fontsize=8, loc="upper right")
     difference = 0.5 * (score(a, x) - score(b, x)).square()[:, 0]
     fisher = (density * difference).sum().item() * 0.01
     kl = (density * (a(x) - b(x))).sum().item() * 0.01
@@ -440,7 +441,6 @@ def two_scores(ax, m=3.0, sigma=0.0):
 fig, axes = plt.subplots(1, 3, figsize=(12.0, 3.2), sharey=True)
 for ax, (m, sigma) in zip(axes, ((3.0, 0.0), (1.2, 0.0), (3.0, 2.0))):
     two_scores(ax, m, sigma)
-axes[0].legend(fontsize=8)
 
 # %% tags=["widget"]
 Explorer(
@@ -578,6 +578,7 @@ def overlap(ax, shift=0.0, width=1.0, nu=1):
     accuracy = share.item() * 0.01 / (1 + nu)
     error = nce_error(nu, 1000, shift, width)
     ax.set(xlabel="$x$", ylim=(0, 1.05), title=f"noise at {shift:g}, width {width:g}")
+    ax.legend(fontsize=8, loc="upper right")
     return f"Accuracy {accuracy:.3f}; standard error of log Z for n = 1000: {error:.3g}."
 
 
@@ -585,7 +586,6 @@ def overlap(ax, shift=0.0, width=1.0, nu=1):
 fig, axes = plt.subplots(1, 3, figsize=(12.0, 3.0), sharey=True)
 for ax, shift in zip(axes, (0.0, 2.0, 5.0)):
     overlap(ax, shift)
-axes[0].legend(fontsize=8)
 
 # %% tags=["widget"]
 Explorer(

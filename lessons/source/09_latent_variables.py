@@ -215,7 +215,7 @@ q.variational_bound.check(variational_bound)
 # %% [markdown]
 # ## 3 · Sum, integral or mean? Three free energies
 #
-# For a continuous latent the sum becomes an integral, and a choice appears that papers rarely name. On a box of volume $V$:
+# For a continuous latent the sum becomes an integral, and a choice appears that papers rarely name. On a box of volume $V$, with $p$ the Boltzmann distribution of $z$ at this $\beta$:
 #
 # | $-\frac1\beta \log$ of | against $\min_z E$ | on cooling ($\beta$ up) |
 # |---|---|---|
@@ -713,7 +713,7 @@ fig.colorbar(axes[0].get_images()[0], ax=axes, label="$E(x, h(x)) - F_\\infty(x)
 # Replace the angle by a place anywhere in a square, $z \in [-s, s]^2$ with $E(x, z) = |x - z|^2$. Then $F_\infty$ is the squared distance to the square. A larger square never
 # explains the data worse, and from some $s$ on *everything* has energy 0: the energy is **flat**, it has collapsed, although it fits the data perfectly.
 #
-# The normalised free energy notices. Spreading $z$ over an area $(2s)^2$ costs $\log\big((2s)^2\big)/\beta$:
+# The normalised free energy notices. Spreading $z$ over an area $(2s)^2$ costs $\log\big((2s)^2\big)/\beta$. With $\Phi$ the distribution function of $\mathcal N(0, 1)$:
 #
 # $$F_\beta(x) = -\frac1\beta \sum_{i=1}^2 \log\left(\frac{1}{2s}\sqrt{\frac{\pi}{\beta}}\;\Big[\Phi\big(\sqrt{2\beta}\,(s - x_i)\big) - \Phi\big(\sqrt{2\beta}\,(-s - x_i)\big)\Big]\right).$$
 

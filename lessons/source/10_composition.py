@@ -462,7 +462,8 @@ q.noise_and_product.check(noise_and_product)
 # %% [markdown]
 # ## 8 · Sampling a product of diffused densities
 #
-# A ring of eight spots AND a bar. Both are Gaussian mixtures, so noised energies are exact and every error is the sampler's. The product of two mixtures
+# Diffusion models keep the scale: $x_{\bar\alpha} = \sqrt{\bar\alpha}\,x + \sqrt{1 - \bar\alpha}\,\xi$, with a **share of signal** $\bar\alpha$ that goes from 1 (data) to nearly 0 (noise).
+# `noised(energy, abar)` is the energy of $x_{\bar\alpha}$. Now a ring of eight spots AND a bar. Both are Gaussian mixtures, so noised energies are exact and every error is the sampler's. The product of two mixtures
 # is the mixture of all pairs, so the truth is known, too.
 
 # %%
@@ -519,7 +520,8 @@ axes[3].invert_xaxis()
 
 # %% [markdown]
 # **The cure** (Du et al., 2023): the sum at each level is *some* density, the sequence ends at the right one, and MCMC needs no more than that. At each level
-# take one reverse step, then a few MCMC steps on this level's summed energy. From scratch with ULA, beside `annealed_product`; one seed, one result:
+# take one reverse step, then a few MCMC steps on this level's summed energy. The reverse step from level $\bar\alpha$ to $\bar\alpha' = \bar\alpha/\alpha$ is that of Ho et al. (2020): the mean
+# $\big(x - (1 - \alpha)\nabla E(x)\big)/\sqrt\alpha$ plus noise of variance $(1 - \alpha)(1 - \bar\alpha')/(1 - \bar\alpha)$. From scratch with ULA, beside `annealed_product`; one seed, one result:
 
 
 # %%
@@ -816,8 +818,8 @@ for steps in STEPS:
 assert all(row[0][0] + 0.2 < row[-1][0] for row in rates.values())
 
 # %% [markdown]
-# The number of steps matters a great deal. The ten landscapes bring nothing here; with few steps they are worse, since most of those steps are spent on landscapes
-# that hardly know the target. That is a result about *this* small problem, where the sharp energy has few bad minima, and about an energy that we wrote
+# The number of steps matters a great deal. The ten landscapes bring nothing here: they are behind at every number of steps, and far behind with few, since most of those steps are spent
+# on landscapes that hardly know the target. That is a result about *this* small problem, where the sharp energy has few bad minima, and about an energy that we wrote
 # down. It does not contradict the paper, whose landscapes are learned. But it is a reason to run the plain baseline at equal cost.
 #
 # ## 10 · What goes wrong, and how you see it
@@ -951,6 +953,7 @@ def exactly_one(x):
 # - Y. Du, S. Li, I. Mordatch, *Compositional visual generation with energy based models* (2020).
 # - Y. Du, T. Lin, I. Mordatch, *Model-based planning with energy-based models* (2019).
 # - N. Liu, S. Li, Y. Du, A. Torralba, J. B. Tenenbaum, *Compositional visual generation with composable diffusion models* (2022).
+# - J. Ho, A. Jain, P. Abbeel, *Denoising diffusion probabilistic models* (2020).
 # - Y. Du, C. Durkan, R. Strudel, J. B. Tenenbaum, S. Dieleman, R. Fergus, J. Sohl-Dickstein, A. Doucet, W. Grathwohl, *Reduce, reuse, recycle: compositional
 #   generation with energy-based diffusion models and MCMC* (2023).
 # - Y. Du, S. Li, J. B. Tenenbaum, I. Mordatch, *Learning iterative reasoning through energy minimization* (2022).

@@ -154,8 +154,8 @@ interactive(picture, tau=FloatLogSlider(0.2, min=-1.5, max=1, continuous_update=
 #
 # $$E(x, z) = \tfrac12\|f(x)\|^2 - \beta\,\cos\!\big(g(f(x)),\, z\big).$$
 #
-# The *length* of $f(x)$ says how likely $x$ is, its *direction* what it is about. Now lose $z$ (lesson 02 had two ways). Conditioning keeps the cosine.
-# Marginalising integrates $e^{\beta\,u\cdot z}$ over the sphere, for the unit vector $u = g(f)/\|g(f)\|$. By symmetry the result cannot depend on $u$. So
+# Here $f$ is a network from images to vectors, $g$ a small network from those to $\mathbb R^d$, and $\beta$ a weight. The *length* of $f(x)$ says how likely $x$ is, its *direction* what it is about.
+# Now lose $z$. *Conditioning* fixes it and keeps the cosine. *Marginalising* (lesson 09) integrates $e^{\beta\,u\cdot z}$ over the sphere, for the unit vector $u = g(f)/\|g(f)\|$. By symmetry the result cannot depend on $u$. So
 #
 # $$F(x) = -\log\int e^{-E(x,z)}\,dz = \tfrac12\|f(x)\|^2 + \text{constant}, \qquad p(z|x) = \text{von Mises–Fisher}(u, \beta).$$
 #
@@ -225,7 +225,7 @@ for beta, d in ((0.01, 128), (0.1, 32), (50.0, 32)):
 #
 # ## 3 · Training both together
 #
-# Where does $z$ come from? From the encoder: $z = h(\text{view of } x)$, normalised. Each iteration, with $x^+$ data and $x^-$ chains from the replay buffer:
+# Where does $z$ come from? From the encoder: $z = h(\text{view of } x)$, normalised. Each iteration, with $x^+$ data and $x^-$ chains from the replay buffer (a bar is the mean over the batch):
 #
 # - energy: $\;\overline{E(x^+)} - \overline{E(x^-)} + \alpha\,\overline{E^2} - \beta\,\overline{\cos(g(f(x^+)), z)}$, no gradient into $z$;
 # - encoder: NT-Xent, where $g(f(x^-))$ serve as *extra negatives*: the chains' images are not data. No gradient into $f, g$.
@@ -387,6 +387,7 @@ for ax, w in zip(axes, (0.0, 0.1, 1.0)):
     image_grid(samples[w][columns], ax, columns=10, title=f"w = {w:g}, columns: wanted 0 to 9")
 
 # %% [markdown]
+# (These chains have four rounds instead of the five of section 3, with and without a condition; so $w = 0$ does not repeat its distance.)
 # Labels entered only when the ten means were taken. And the samples are not merely of the right class, they are *better*: the condition spares the chain the choice of a mode, which is the hardest part.
 # Too large a weight over-sharpens: the class is still right, and the distance rises again. What matters is $w/T$, here with $T = \text{noise}^2/(2\,\text{step}) = 5\cdot10^{-4}$: at $w = 1$ an image
 # that agrees fully is favoured over one at a right angle by 2000 nats.
@@ -452,7 +453,7 @@ for name in ("patch", "mirrored", "interpolation", "noise", "inverted", "shuffle
 assert found["auroc_patch_w1"] > baseline["auroc_patch_w0"] + 0.04
 
 # %% [markdown]
-# *Patch*: the centre 4 x 4 pixels come from another digit. Each part is real, the whole is not, and the joint score sees it. On *interpolations* it does not gain. *Noise*, *inverted* and *shuffled*
+# *Patch*: the centre 4 x 4 pixels come from another digit. Each part is real, the whole is not, and the joint score sees it. On *interpolations* it loses. *Noise*, *inverted* and *shuffled*
 # images are saturated: every score finds them, so they compare nothing, though they fill many tables. The weight 1 is a choice made looking at such sets; report several.
 #
 # ## 7 · What goes wrong
@@ -520,6 +521,8 @@ for t in (0.0, 0.25, 0.5, 0.75, 1.0):
 # - $E(x,z) = \tfrac12\|f\|^2 - \beta\cos(g(f), z)$: on the sphere the marginal is exact, and $g$ must have no bias.
 # - Trained together, digits show no gain in unconditional samples; the gain comes from *using* $z$: classes, single images, "not", joint detection.
 # - Choose $w$ in units of the temperature. Run the random encoder as a control. Distrust saturated sets.
+#
+# **Next:** 13 asks how to judge detectors and samples, and with what error.
 #
 # ## References
 #

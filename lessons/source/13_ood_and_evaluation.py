@@ -205,7 +205,8 @@ assert abs(in_x - exact) < 0.05 and in_u == 0.5
 # ## 3 · What image models prefer
 #
 # Four energies on the 8 x 8 digits. The first is an exact density: one Gaussian with the data's mean and covariance. The others were trained by contrastive divergence: the weights of lesson 07, and those of lesson 12 without and with the latent (CLEL).
-# *Washed out*: halfway to the mean image; for a Gaussian $E - E_{\min}$ of such an image is exactly a quarter of what it was.
+# *Washed out*: halfway to the mean image; for a Gaussian $E - E_{\min}$ of such an image is exactly a quarter of what it was. *Patch* and *mirrored* are those of lesson 12,
+# *interpolation* is the mean of two digits of different classes.
 
 # %%
 train, test = load("digits", split="train"), load("digits", split="test")
@@ -280,7 +281,7 @@ below.legend(loc="upper center", bbox_to_anchor=(0.53, 1.05))
 # and the chains' images on the other, which is training a *discriminator* against what the chains produce. The last row is the bill: the model's own samples have lower energies than the data. Which outside images get low energy
 # depends on where the chains went, and no theorem promises anything about the rest.
 #
-# **Do not repair a bad AUROC by its sign.** The Gaussian's 0.1 on mixtures would become 0.9. On noise the repaired detector has 0. The sign must be chosen before the outside is seen.
+# **Do not repair a bad AUROC by its sign.** The Gaussian's 0.06 on mixtures would become 0.94. On noise the repaired detector has 0. The sign must be chosen before the outside is seen.
 #
 # ## 4 · A classifier is an energy
 #
@@ -612,7 +613,7 @@ assert abs(limits["real test digits"]) < 0.2 * limits["a model"]
 # ## 7 · What one number cannot see
 #
 # Seven "models", all but one of them frauds or failures, under one report: Frechet and kernel distance; **precision**, the share of samples that lie within the neighbourhoods of training images; **recall**, the
-# share of training images that lie within those of the samples (Kynkäänniemi et al., 2019).
+# share of training images that lie within those of the samples (Kynkäänniemi et al., 2019); and, by the digits classifier as in lesson 07, the **class entropy** (at most $\log 10 = 2.30$) and the **confidence**.
 
 # %%
 few = N // 10  # 24
@@ -742,7 +743,7 @@ def my_score(x):
 #    - [ ] better :: That does not follow either.
 #    - [x] not compared yet :: Same $n$, same features, the floor beside it; or extrapolate to $1/n = 0$.
 # 5. Precision 1.0, recall 0.9, Frechet distance *below* the floor of held-out data. What do you suspect?
-#    - [x] Copies of training images :: Nothing else beats fresh real data. Look at nearest training images.
+#    - [x] Copies of training images :: The other way below the floor, matching moments in feature space, had a precision of 0.02. Look at nearest training images.
 #    - [ ] A very good model :: A perfect one is *at* the floor, not below.
 #    - [ ] A bug in the covariance :: Possible; but look for copies first.
 
