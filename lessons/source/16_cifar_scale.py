@@ -139,7 +139,7 @@ print(f"noise less chains: {gap:.2g} nats at T = 1, {gap / T:.2g} nats at T = {T
 assert abs(gap) < 0.1
 
 # %% [markdown]
-# At $T = 1$ noise and chain differ by a fraction of a nat, so noise would be accepted. The gradient steps alone make the pictures; the thermal noise is a thousandth of the grey scale. What is trained is closer to
+# At $T = 1$ noise and chain differ by a thousandth of a nat, so noise would be accepted. The gradient steps alone make the pictures; the thermal noise is a thousandth of the grey scale. What is trained is closer to
 # *a vector field that leads from noise to images in a few hundred steps* than to a density. Every comparison of $E$ with $-\log p$ is off by the unknown $\log Z$ **and** by this temperature.
 #
 # One step from scratch is the step that the package runs:
@@ -218,7 +218,7 @@ for name, part in (("noise", levels[:, :half]), ("the buffer", levels[:, half:])
     )
 
 
-# %% tags=["figure"] alt="Left, four live chains at the last stored step: the upper two, from noise, are still coloured noise; the lower two, from the buffer, are textures. Right, their energies against the step: those from noise, dashed, fall slowly; at the augmentation some jump; a dotted line marks the step that is shown."
+# %% tags=["figure"] alt="Left, four live chains at the last stored step: the upper two, from noise, are smoothed noise, one coloured, one grey; of the lower two, from the buffer, one is a soft grey shape, one a red texture. Right, their energies against the step: those from noise, dashed, fall slowly; at the augmentation some jump; a dotted line marks the step that is shown."
 def draw_chain(axes, k=None):
     """The chains at stored state k, and all energies."""
     left, right = axes
@@ -236,7 +236,7 @@ fig, axes = plt.subplots(1, 2, figsize=(8.5, 3.4))
 print(draw_chain(axes))
 
 # %% [markdown]
-# **Ninety steps from noise do not arrive**: the energy is still falling, and the upper chains are coloured noise. The chains that start from the buffer bring several hundred steps of training with them. That is what a persistent buffer is for, and
+# **Ninety steps from noise do not arrive**: the energy is still falling, and the upper chains are smoothed noise. The chains that start from the buffer bring several hundred steps of training with them. That is what a persistent buffer is for, and
 # why samples must be quoted with the length of their chains.
 #
 # Move through the chain. What does the augmentation after the first round do to picture and energy?
@@ -288,7 +288,7 @@ clothes = fashion.sample(10, terms=[(z, 0.01)], **options)
 found, _ = classes_of(judge, clothes)
 print(f"live: {int((found == wanted).sum())} of 10 as wanted")
 
-# %% tags=["figure"] alt="Ten grey pictures in a row, one chain for each class of Fashion-MNIST, each with the class that was wanted and the class that the judge found. Several are recognisable silhouettes of clothes with stripes and holes, others are not."
+# %% tags=["figure"] alt="Ten grey pictures in a row, one chain for each class of Fashion-MNIST, each with the class that was wanted and the class that the judge found. A few are recognisable silhouettes, such as coat, shirt and bag; the others are stripes and specks."
 fig, axes = plt.subplots(1, 10, figsize=(13.0, 2.1))
 for k, ax in enumerate(axes):
     image_grid(clothes[k : k + 1], ax)
@@ -415,7 +415,7 @@ show("broken: |gap| beyond ten times the healthy run's from update", first)
 show("pixels of its buffer at the edge: first, then, at the end", edges, digits=2)
 assert gaps["broken"].max() > 10 * gaps["healthy"].max() and first < UPDATES
 
-# %% tags=["figure"] alt="Left, the absolute energy gap of two live runs on a logarithmic axis: the healthy one stays around or below 0.2, the broken one leaves it within the first updates and grows by many orders of magnitude. Right, the share of buffer pixels at 0 or 1: nearly constant for the healthy run, rising later and gradually for the broken one."
+# %% tags=["figure"] alt="Left, the absolute energy gap of two live runs on a logarithmic axis: the healthy one stays below 0.2, the broken one leaves it by update 6 and grows by many orders of magnitude. Right, the share of buffer pixels at 0 or 1: 0.02 for the healthy run; for the broken one 0.02 until update 6, then rising steadily to 0.68."
 fig, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.2))
 for name, style, color in (("healthy", "-", BLUE), ("broken", "--", ORANGE)):
     r = runs[name]
@@ -524,9 +524,10 @@ Explorer(
 )
 
 # %% [markdown]
-# The owed run's time extrapolates 83.9 ms an iteration, [measured](../benchmarks/clel.md) over six iterations of CLEL-Base on one H100; it was not run. Between a grid of 50 and one of 800 g/kWh lies a factor of 16: *where* can matter more than *what*.
+# The owed run's time extrapolates 83.9 ms an iteration, [measured](../benchmarks/clel.md) over six iterations of CLEL-Base on one H100; it was not run. A [model of the cost](../benchmarks/cost.md) from FLOPs, bytes
+# and launches gives 66 ms, 0.78 of what was measured. Between a grid of 50 and one of 800 g/kWh lies a factor of 16: *where* can matter more than *what*.
 #
-# **What was run, and what is owed**
+# **What was run, and what is owed** (claim by claim, with commands: [the reproduction sheet](../data/reproduction.md))
 #
 # | | here | paper or plan | state |
 # |---|---|---|---|
