@@ -388,7 +388,7 @@ class Grade:
         homework: homework_a, homework_b, homework_c or capstone; default what the notebook says.
         json: write the reports to this file.
         csv: write one row a submission to this file.
-        timeout: seconds for the notebook's cells, and again for each problem.
+        timeout: CPU seconds for the notebook's cells, and again for each problem; five times as many of wall time.
         memory: MiB that the submission's processes may use together.
         seed: of the questions; default a new one, which the report names.
     """

@@ -19,7 +19,7 @@ from ebmlearn.course.grading import Limits, as_csv, code_of, grade, grade_cells,
 from ebmlearn.course.wire import NotPlain, decode, encode
 from ebmlearn.energies import DoubleWell, Gaussian, Mixture, MLPEnergy, Ring
 
-LIMITS = Limits(seconds=6, memory=500)
+LIMITS = Limits(seconds=4, memory=500)
 
 
 def doubling(*names):
@@ -179,8 +179,8 @@ def _command(pid):
 @pytest.mark.skipif(not processes.LINUX, reason="processes that leave their group are found on Linux only")
 def test_what_kills_the_process_costs_that_problem_only_and_nothing_is_left():
     expected = {
-        "endless": "more than 6 s",
-        "stops_itself": "more than 6 s",
+        "endless": "more than 4 s of CPU time",
+        "stops_itself": "took more than 20 s",
         "memory": "more than 500 MiB",
         "memory_of_a_child": "more than 500 MiB",
         "exits": "ended before it answered",
@@ -194,7 +194,7 @@ def test_what_kills_the_process_costs_that_problem_only_and_nothing_is_left():
     before = processes.children_of_mine()
     began = time.monotonic()
     report = grade_cells([FATAL], doubling(*expected), limits=LIMITS, seed=3)
-    assert time.monotonic() - began < 400
+    assert time.monotonic() - began < 1000  # it ends
     said = messages(report)
     for name, words in expected.items():
         assert words in said[name], (name, said[name])
@@ -205,7 +205,7 @@ def test_what_kills_the_process_costs_that_problem_only_and_nothing_is_left():
 def test_cells_that_never_end_get_nothing():
     cells = ["def f(x):\n    return 2 * x", "import time\nwhile True:\n    time.sleep(0.01)"]
     report = grade_cells(cells, doubling("f", "g"), limits=Limits(seconds=1, memory=500), seed=0)
-    assert report.points == 0 and all("its cells: it ran for more than 1 s" in m.message for m in report.marks)
+    assert report.points == 0 and all("its cells: it took more than 5 s" in m.message for m in report.marks)
 
 
 OUTWARD = """

@@ -31,7 +31,8 @@ from .wire import NotPlain, decode, encode
 CHILD = PACKAGE / "course" / "grading_child.py"
 MESSAGE = 32 << 20  # bytes of one answer
 PROCESSES = 32
-START = 180.0  # seconds for Python and PyTorch to start, before any code of the submission runs
+PATIENCE = 5  # seconds of wall time for each second of CPU time that is allowed
+START = 60.0  # seconds of CPU time for Python and PyTorch to start, before any code of the submission runs
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Limits:
     """What a submission may use.
 
     Args:
-        seconds: of wall time, for its cells in all and for each problem.
+        seconds: of CPU time of its processes together, for its cells in all and for each problem; of wall time five times as
+            many, so that a busy machine costs nobody points and a submission that sleeps is stopped, too.
         memory: MiB of its processes together.
     """
 
@@ -70,7 +72,7 @@ class Submission:
         self.cells, self.limits, self.seed = list(cells), limits, seed
         self.confinement = ""
         self.errors: list[list[Any]] = []
-        self.deadline = 0.0
+        self.deadline, self.used_up = 0.0, 0.0
         self.alive = False
 
     def __enter__(self) -> Submission:
@@ -125,7 +127,12 @@ class Submission:
 
     def clock(self, seconds: float | None = None) -> None:
         """From now on the submission has this long; default its limit."""
-        self.deadline = time.monotonic() + (self.limits.seconds if seconds is None else seconds)
+        allowed = self.limits.seconds if seconds is None else seconds
+        self.deadline = time.monotonic() + PATIENCE * allowed
+        self.used_up = processes.cpu_of(self._family()) + allowed
+
+    def _family(self) -> set[int]:
+        return processes.below({self.process.pid} | (processes.children_of_mine() - self._before)) - self._before
 
     def _stop(self, why: str) -> None:
         self.alive = False
@@ -135,11 +142,13 @@ class Submission:
     def _watch(self) -> None:
         now = time.monotonic()
         if now > self.deadline:
-            self._stop(f"it ran for more than {self.limits.seconds:g} s and was stopped")
+            self._stop(f"it took more than {PATIENCE * self.limits.seconds:g} s and was stopped")
         if now - self._seen < 0.1:
             return
         self._seen = now
-        family = processes.below({self.process.pid} | (processes.children_of_mine() - self._before)) - self._before
+        family = self._family()
+        if processes.cpu_of(family) > self.used_up:
+            self._stop(f"it ran for more than {self.limits.seconds:g} s of CPU time and was stopped")
         if len(family) > PROCESSES:
             self._stop(f"it started more than {PROCESSES} processes and was stopped")
         if processes.memory_of(family) > self.limits.memory:
