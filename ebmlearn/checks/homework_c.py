@@ -273,7 +273,7 @@ def one_step_exactly(f: Answer) -> None:
     W, a, b = _machine(2, 2, 2.0)
     xs, zs = _states(2), _states(2)
     joint = torch.softmax(-_joint(xs, zs, W, a, b).flatten(), 0).reshape(4, 4)
-    exact = torch.stack([sum(joint[i, k] / joint[i].sum() * joint[:, k] / joint[:, k].sum() for k in range(4)) for i in range(4)])
+    exact = (joint / joint.sum(1, keepdim=True)) @ (joint / joint.sum(0, keepdim=True)).T
     require_close(f(W, a, b), exact, "stationary, but not one step x -> z -> x': how many times are the hidden units drawn?")
 
 

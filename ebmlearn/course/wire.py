@@ -70,7 +70,7 @@ def encode(value: Any) -> Any:
 
 
 def _decode_tensor(value: dict[str, Any]) -> Tensor:
-    data, shape, dtype = value["tensor"], value.get("shape"), DTYPES.get(str(value.get("dtype")))
+    data, shape, dtype = value["tensor"], value.get("shape", ""), DTYPES.get(str(value.get("dtype")))
     plain = isinstance(data, list) and len(data) <= MOST and all(isinstance(v, int | float) for v in data)
     shaped = isinstance(shape, list) and len(shape) <= 16 and all(type(n) is int and 0 <= n <= MOST for n in shape)
     if not plain or not shaped or dtype is None or math.prod(shape) != len(data):
