@@ -89,17 +89,17 @@ def end(root: subprocess.Popen[bytes], before: set[int]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if root.poll() is None:
             os.killpg(root.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        left = below({root.pid} | (children_of_mine() - before)) - before
-        left -= {pid for pid in left if pid == root.pid and root.poll() is not None}
-        if not left:
-            break
+    root.kill()
+    root.wait()
+    deadline, quiet = time.monotonic() + 10, 0
+    while (
+        quiet < 3 and time.monotonic() < deadline
+    ):  # a list of processes is not a snapshot: one look may miss who changes parents
+        left = below(children_of_mine() - before) - before
+        quiet = 0 if left else quiet + 1
         for pid in left:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-            if pid != root.pid:
-                with contextlib.suppress(ChildProcessError):
-                    os.waitpid(pid, os.WNOHANG)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
         time.sleep(0.01)
-    root.wait()
