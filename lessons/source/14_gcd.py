@@ -9,7 +9,9 @@
 # - judge a trained sampler and a trained energy in the plane: samples, density, $\log Z$;
 # - recognise the two failures: an energy that runs away, and good samples beside a useless energy.
 #
-# **Time** 90 minutes. **Needs** lessons 07 (contrastive divergence) and 09 (denoising); Gaussians, KL divergence.
+# Ten questions that a reader of the papers asks are numbered on the way, as **Question 1** to **10**; the summary lists where each is answered.
+#
+# **Time** 90 minutes. **Needs** lessons 07 (contrastive divergence), 08 (denoising) and 09 (a bound on the free energy); Gaussians, KL divergence.
 
 # %% tags=["setup"]
 import csv
@@ -127,7 +129,7 @@ for row, weight in zip(axes, (0.3, 0.0)):
 # has nothing to say. With it the sampler has one best answer that varies smoothly with $E$, the game settles, and the final energy is $-\tau\log p + c$, a density.
 #
 # Two notes. Averages over the rounds of the circling game do converge (that is why training keeps a moving average of the sampler).
-# And entropy does not rescue an impatient energy: at $\tau = 0.3$ the rate 10 already overshoots. Try it:
+# And entropy does not rescue an impatient energy: at $\tau = 0.3$ the game settles at the rate 2 and no longer at the rate 5. Try it:
 
 # %% tags=["widget"]
 GameExplorer()
@@ -361,7 +363,7 @@ assert report["sw"] < 0.6 * early["sw"] and report["auc"] > 0.88 and report["kl"
 # the energy's view of the end points is what told the sampler which points were wrong.
 #
 # ### Two kinds of negatives: a trade-off
-# Means over seeds from `data/results/gcd_2d.csv` (`python -m experiments.ablate_gcd`). The last two lines differ in the negatives alone:
+# Means over seeds from `data/results/gcd_2d.csv` (`python -m experiments.ablate_gcd`). *Samples* are sliced Wasserstein distances to the data. The last two settings differ in the negatives alone:
 
 
 # %%
@@ -460,7 +462,9 @@ for setting in ("weighted", "plain", critic_name):
     show(f"{setting}: KL of the energy, error", [kl, kl_se])
 
 # %% [markdown]
-# **What each part buys.** Three seeds each (`data/results/gcd_ablation.md`); a run that stopped has no numbers, so count those first:
+# (All settings of this table have the wide bowl: its *weighted* and *plain* are *weighted, wide bowl* and *plain, wide bowl* of section 5.)
+#
+# **What each part buys.** Three seeds each, five for *weighted* (`data/results/gcd_ablation.md`); a run that stopped has no numbers, so count those first:
 
 # %%
 parts = (
@@ -487,8 +491,8 @@ for setting in parts:
 # first and then frozen leaves both players worse off: the game is what improves them. More actions are better, for samples and density alike. Judge each line by its spread in the table: three seeds are few.
 #
 # **Three smaller ones.** (1) *Sum or mean.* Costs as means over $d$ pixels and an energy that is a sum make the effective temperature $\tau/d$; quote which. (2) *The
-# last step must be noisy.* With $\sigma_1 = 0$ the policy has no density and the entropy is $-\infty$. (3) *A small weight on few paths.* When the effective share of the weights (`ess`) falls to
-# $1/n$, one path decides the energy's gradient. In two dimensions it stays near 0.3; on images it collapses, and plain negatives are the way.
+# last step must be noisy.* With $\sigma_1 = 0$ the policy has no density and the entropy is $-\infty$. (3) *All the weight on few paths.* When the effective share of the weights (`ess`) falls to
+# $1/n$, one path decides the energy's gradient. In the plane it starts low, as in the live run above, and ends near 0.3; on images it collapses, and plain negatives are the way.
 #
 # ## 7 · Larger
 #
@@ -506,7 +510,8 @@ for name in ("T = 5, before", "T = 5, DDIM", "T = 5, after (best)", "T = 10", "T
     show(f"{name}, error", [mean, error], digits=1)
 
 # %% [markdown]
-# Five steps after the game are as good as ten without it. At 28 x 28 (Fashion-MNIST, ten steps, 239 updates on a GPU) the gain so far is small: Frechet distance 0.749 before, 0.654 at the best of three looks,
+# Five steps after the game are as good as ten without it. (DDIM takes the five steps without noise. The floor is the distance of the 500 test digits, the others are of 1297 samples: fewer
+# points, a larger distance (lesson 13), so 100 steps may lie below the floor without being better than real digits.) At 28 x 28 (Fashion-MNIST, ten steps, 239 updates on a GPU) the gain so far is small: Frechet distance 0.749 before, 0.654 at the best of three looks,
 # 0.731 at the end, floor 0.015 (`data/results/gcd_fashion.md`; `load_pretrained("gcd-fashion-mnist")`). Whether a longer game goes the way of the digits is open.
 #
 # ### Open exercise: guidance
