@@ -242,7 +242,7 @@ for ax, (step, x) in zip(axes, moments.items()):
 # %% [markdown]
 # The **temperature** $T$ scales the noise, $\sqrt{2\eta T}$; the chain then samples $e^{-E/T}$ (lesson 01).
 #
-# Press *Start* (or the space bar). Try the double well: do chains cross? Then lower the temperature to 0.1, and raise it to 3.
+# Press *Start* (or the space bar); the orange point is one of the chains, with the path behind it. Try the double well: do chains cross? Then lower the temperature to 0.1, and raise it to 3.
 # What happens to the spread?
 
 # %% tags=["widget"]

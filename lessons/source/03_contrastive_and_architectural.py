@@ -96,6 +96,8 @@ show("lowest and highest energy of any pair", [everywhere.min(), everywhere.max(
 # Write $E^+$ for the energy of the right answer and $\bar E$ for that of the **most offending incorrect answer**: the lowest energy among answers farther than
 # $\delta$ from the right one. (Without $\delta$, where answers are continuous, the most offending wrong answer is the right answer's neighbour.)
 #
+# The last column says by how much the right answer must be lower before the loss is content; *any* means never, more is always better.
+#
 # | loss | of one example | a margin? |
 # |---|---|---|
 # | energy | $E^+$ | none |
@@ -106,7 +108,7 @@ show("lowest and highest energy of any pair", [everywhere.min(), everywhere.max(
 # | square-exponential | $(E^+)^2 + \gamma e^{-\bar E}$ | any |
 # | negative log-likelihood | $E^+ + \frac1\beta \log \sum_y e^{-\beta E(y)}$ | any |
 #
-# From scratch, one line each, and the same with `ebmlearn.objectives`:
+# From scratch, one line each (`p` is $E^+$, `n` is $\bar E$, `a` the energies of all answers; $m = \gamma = \beta = 1$), and the same with `ebmlearn.objectives`:
 
 # %% tags=["nbval-check-output"]
 from_scratch = {
@@ -248,7 +250,10 @@ q.most_offending.check(most_offending)
 # ## 3 · Seven losses, two architectures, five seeds
 #
 # $y = x^2$, 71 candidate answers in $[-0.2, 1.2]$, $\delta = 0.25$, branches with 20 tanh units, 10 outputs each in the joint embedding, Adam at 0.01 falling to 0. All five seeds train
-# at once: every weight has a leading axis of seeds. An eighth row adds to the hinge the one thing that it lacks, a pin on the level, $0.1\,(E^+)^2$.
+# at once: every weight has a leading axis of seeds. In the tables below, *error* is the mean of $|\arg\min_y F - x^2|$, *gap* of $\bar E - E^+$, *level* of $E^+$, and *spread* is the standard deviation of $F$
+# over the answers to a question.
+#
+# An eighth row adds to the hinge the one thing that it lacks, a pin on the level, $0.1\,(E^+)^2$.
 
 # %%
 ANSWERS = torch.linspace(-0.2, 1.2, 71)
@@ -351,7 +356,21 @@ if FULL:
 nets = {name: train(TwoBranches, loss) for name, loss in (LOSSES | PIN).items()}
 two = {name: judge(net) for name, net in nets.items()}
 report(two)
+
+
+@torch.no_grad()
+def both_signs(net):
+    """Coordinates of G1(x) - G2(y) that are positive and negative, each in over 5 % of the pairs."""
+    a, b = net.g1(QUESTIONS), net.g2(ANSWERS[:, None].expand(SEEDS, -1, -1))
+    positive = (a[:, :, None] > b[:, None]).float().mean((1, 2))  # [SEEDS, 10]
+    return ((positive > 0.05) & (positive < 0.95)).sum(-1).float().mean().item()
+
+
+signs = {name: both_signs(nets[name]) for name in ("hinge", "log", "likelihood", "hinge + pin")}
+for name, count in signs.items():
+    show(f"{name}: coordinates with both signs, of 10", count, digits=1)
 if FULL:
+    assert signs["hinge"] < 6 < signs["likelihood"] and signs["hinge + pin"] > 9
     mean = {name: r.mean(0) for name, r in two.items()}
     for name in ("square-square", "square-exp", "likelihood", "hinge + pin"):
         assert mean[name][0] < 0.05 and mean[name][1] > 0.3
@@ -375,15 +394,16 @@ for ax in axes[:, 0]:
 # %% [markdown]
 # **Two branches.** Read the last column first.
 #
-# - *Energy*: the spread is a few hundredths, and would be less after more steps: the energy is going flat. Its argmin is still right, because
+# - *Energy*: the spread is less than a tenth: the energy is going flat. Its argmin is still right, because
 #   what is left of the landscape keeps its order. An argmin, like AUROC in lesson 02, is a bad alarm for collapse; the spread is a good one.
-# - *Perceptron*: flat, and at a level that went up by itself. Nothing asked for that, nothing stops it.
-# - *Hinge, log*: a gap as asked, but at a level of 17 and 26, where tanh units sit at their ends. The answers are two to three times less accurate than with a pinned level, in every seed.
+# - *Perceptron*: flat over the answers, and at a level that went up by itself. Nothing asked for that, nothing stops it.
+# - *Hinge, log*: a gap as asked, but at a level of 17 and 26, and with three times (hinge) or nearly twice (log) the error of *hinge + pin*. Look at the lines below the table. A coordinate whose difference
+#   $G_1(x)_j - G_2(y)_j$ always has the same sign adds a function of $x$ and a function of $y$ to the energy, so it prefers the same $y$ for *every* question. At the hinge's level six of ten coordinates are like that, at the log's half.
 # - *Square-square, square-exp*: gap and level as asked, every seed good.
-# - *Hinge + pin*: the same. One more term, nothing else changed: so the free level was the trouble.
-# - *Likelihood*: its level is free too and drifts furthest, yet it is the most accurate: it pushes on all answers at once, with a force that does not end at a margin.
+# - *Hinge + pin*: the same, and all 10 coordinates at work. One more term, nothing else changed: so the free level was the trouble.
+# - *Likelihood*: its level is free too and drifts furthest, yet it is the most accurate: it pushes on all answers at once, with a force that does not end at a margin, and eight coordinates keep both signs.
 #
-# So "it has a margin, so it works" is half of the truth. It also takes a level that stays where the network can still tell things apart.
+# So "it has a margin, so it works" is half of the truth. The other half: the energy must still tie $y$ to $x$, and a level that drifts upwards loosens the tie.
 
 # %% [markdown]
 # ## 4 · How much can a contrast tell? At most log(N + 1)
@@ -562,7 +582,7 @@ for ax, (name, energy) in zip(axes, ARCHITECTURES.items()):
 #
 # Prototypes win in the plane, where 64 of them can sit everywhere on the data; in many dimensions they cannot. Look at the two wide auto-encoders. By its low region the one without noise is *better*. But its
 # height is a hundred times less: it copies almost everything almost perfectly, and what is left of its energy happens to be ordered. Order survives collapse, once more. Read as $p \propto e^{-E}$ it is
-# uniform over the square.
+# nearly uniform over the square.
 #
 # How many prototypes does the spiral need? Move $K$; $\beta$ makes the minimum soft.
 
@@ -704,7 +724,7 @@ if FULL:
 
 # %% tags=["nbval-check-output"]
 # Error: a loss of differences beyond the candidates
-for start in (0.913, 1.5):
+for start in (0.913, 1.5):  # the first lies between two candidates, the second above them all
     dead = []
     for name, loss in LOSSES.items():
         g_of_x = torch.tensor([start], dtype=torch.float64, requires_grad=True)
@@ -797,8 +817,8 @@ def my_loss(p, n, a):
 #    - [x] It is regression and works :: The architecture does what contrast would do.
 #    - [ ] It works only with a margin :: There is nothing to put a margin on, and no need.
 # 2. A joint embedding trained with the hinge has the gap it was asked for and bad answers. The energies are near 20. What do you try first?
-#    - [ ] A larger margin :: The gap is there. A larger one is asked of the same saturated units.
-#    - [x] A term that pins the level, such as $0.1 (E^+)^2$ :: The hinge sees differences only; the level wandered off to where tanh is flat.
+#    - [ ] A larger margin :: The gap is there. A larger one does not bring the level down.
+#    - [x] A term that pins the level, such as $0.1 (E^+)^2$ :: The hinge sees differences only; the level went up, and far from 0 an L1 distance is mostly a function of $x$ plus a function of $y$.
 #    - [ ] More negatives :: They pin differences too.
 # 3. InfoNCE with 15 negatives has reached a loss of 0.01. What is certified?
 #    - [ ] Nearly all the information that there is :: The loss is near its minimum for *these* negatives, whatever the information is.
@@ -817,7 +837,7 @@ def my_loss(p, n, a):
 # ## Summary
 #
 # - Pull-only training is safe where the architecture limits what can be low, and collapses where it does not.
-# - Of each loss ask: does it push on a nearly flat energy, and does it pin the level? *Energy* and *perceptron* fail the first question, *hinge*, *log* and *likelihood* the second.
+# - Of each loss ask: does it push on a nearly flat energy, and does it pin the level? *Energy* and *perceptron* fail both, *hinge*, *log* and *likelihood* the second; only the two with $(E^+)^2$ pass.
 # - Spread is the alarm for collapse; order (argmin, AUROC) survives it.
 # - $N$ negatives certify at most $\log(N+1)$ nats.
 # - PCA, k-means, sparse coding, auto-encoders: a limited code keeps the low region small. Measure that region.

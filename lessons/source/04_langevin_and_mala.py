@@ -507,7 +507,7 @@ assert seen["residual over 2 eta²"][0] > 5 and seen["summed over the batch"][1]
 # that depends on the step size.
 #
 # **Clipped gradients.** Clipping the gradient to norm $c$ is gradient descent's seat belt. For ULA it changes the target: the clipped gradient
-# of $x^2/2$ is that of the **Huber** function, quadratic inside $|x| < c$ and linear outside, so the samples have exponential tails. Inside MALA
+# of $x^2/2$ is that of the **Huber** function, quadratic inside $|x| < c$ and linear outside, so the samples have exponential tails (the step's own bias adds 2 % to Huber's variance). Inside MALA
 # the clip is harmless, because it only changes the proposal, and the decision repairs whatever the proposal does.
 
 # %%

@@ -430,7 +430,7 @@ below.legend(ncols=4, loc="upper center")
 # ## 6 · The same trainer on handwritten digits
 #
 # 1297 images of 8 x 8 pixels to train on, 500 to test. `ebmlearn train cd --data digits` runs `train_cd` with a replay buffer, energy L2 and
-# $E(x) = \tfrac12|f(x)|^2$; it takes a minute or two of one CPU core. Its weights come with the course. First a short live run of the command's own function:
+# $E(x) = \tfrac12|f(x)|^2$, with $f$ a network; it takes a minute or two of one CPU core. Its weights come with the course. First a short live run of the command's own function:
 
 # %%
 LIVE = budget(60, smoke=4)
