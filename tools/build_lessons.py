@@ -280,7 +280,7 @@ def restyle(source: Path, lessons: Path) -> None:
         BuildError: code of the lesson changed (or was never executed), so that kept outputs would be another program's.
     """
     done = {}
-    for kind, nb in convert(source, repository=repository()).items():
+    for kind, nb in converted(source).items():
         path = targets(source, lessons)[kind]
         if not path.exists():
             raise BuildError(f"{path} was never built; build it")

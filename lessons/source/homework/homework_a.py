@@ -152,10 +152,10 @@ for seed in (501, 502, 503):
 #
 # Draw $n$ independent points from an energy with four deep wells of unequal weight, like the one below. Any method is right that gives each well its share;
 # the check compares shares and energies with a grid, to five standard errors. The same `seed` must give the same draws. The picture shows what
-# does *not* work: chains of `MALA` that all start in one corner are still there after 500 steps.
+# does *not* work: of 200 `MALA` chains that start in one corner nearly all are still there after 500 steps.
 
 
-# %% tags=["figure"] alt="Four dark wells of low energy at the corners of a square; all orange dots, the ends of 200 chains, lie in the upper right well, where they began."
+# %% tags=["figure"] alt="Four dark wells of low energy at the corners of a square; nearly all orange dots, the ends of 200 chains, lie in the upper right well, where they began."
 def stuck():
     centre = torch.tensor([0.4, -0.4])
     wells = DoubleWell(2, height=7.0) + Gaussian(centre, 1.5)
