@@ -227,9 +227,8 @@ panels = {
 for ax, (title, values) in zip(axes, panels.items()):
     ax.imshow(values.reshape(3, 4).numpy(), cmap="viridis")
     for cell, v in enumerate(values):
-        ax.text(
-            cell % 4, cell // 4, f"{v:.2f}", ha="center", va="center", color="white", fontsize=9
-        )
+        ink = "black" if v > 0.6 * values.max() else "white"
+        ax.text(cell % 4, cell // 4, f"{v:.2f}", ha="center", va="center", color=ink, fontsize=9)
     ax.set(title=title, xticks=[], yticks=[])
 assert (mine - shown).abs().max() < (0.01 if UPDATES > 10 else 0.1)
 torch.set_default_dtype(torch.float32)
