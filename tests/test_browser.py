@@ -225,7 +225,8 @@ def frames_per_second(cell, seconds: float = 3.0) -> float:
     button = cell.locator("button.widget-toggle-button").first
     still, asked = frames(cell), 0.0
     deadline = time.monotonic() + 30
-    while frames(cell) < still + 3 and time.monotonic() < deadline:  # a busy kernel may be late to start, or miss the key
+    # a busy kernel may be late to start, miss the key, or pause after its first frames: count when it runs
+    while frames(cell) < still + 20 and time.monotonic() < deadline:
         if time.monotonic() - asked > 5 and "mod-active" not in (button.get_attribute("class") or ""):
             button.focus()
             button.press("Space")
