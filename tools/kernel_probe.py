@@ -153,7 +153,8 @@ def examine_widget(widget: Any) -> dict[str, Any]:
             began = time.perf_counter()
             control.value = _other_value(control)
             note["ms"] = round(1000 * (time.perf_counter() - began))
-            if not any(type(part).__name__ == "Output" for part in parts):  # what it shows lives in the page only
+            later = hasattr(widget, "advance") or any(type(part).__name__ == "Output" for part in parts)
+            if not later:  # else it shows at the next step of the chains, or in the page only
                 note["changed"] = _seen(parts) != before
         except Exception as error:
             note["error"] = f"{type(error).__name__}: {error}"

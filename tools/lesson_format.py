@@ -211,7 +211,8 @@ def convert(path: Path, *, complete: bool = True, repository: str | None = None)
         if cell.cell_type == "markdown":
             expected = QUESTIONS if complete else None
             body = render_quiz(cell.source, where, expected=expected) if "quiz" in tags else cell.source
-            put(("solution",) if "solution" in tags else KINDS, "markdown", dict.fromkeys(KINDS, body), tags, cell.source)
+            bodies = {"student": body, "solution": body.replace("](../", "](../../")}  # one folder further down
+            put(("solution",) if "solution" in tags else KINDS, "markdown", bodies, tags, cell.source)
             if len(cells["student"]) == 1:
                 line = {kind: links(path.stem, kind, repository) for kind in KINDS}
                 put(KINDS, "markdown", line, ["links"], "links")

@@ -814,20 +814,20 @@ def my_loss(p, n, a):
 # %% [markdown] tags=["quiz"]
 # 1. The energy loss is used on $F = |G(x) - y|$. What happens?
 #    - [ ] It collapses, since nothing is pushed up :: True of a joint embedding. Here the low answers of one question are an interval of fixed length, whatever $G$.
-#    - [x] It is regression and works :: The architecture does what contrast would do.
 #    - [ ] It works only with a margin :: There is nothing to put a margin on, and no need.
+#    - [x] It is regression and works :: The architecture does what contrast would do.
 # 2. A joint embedding trained with the hinge has the gap it was asked for and bad answers. The energies are near 20. What do you try first?
 #    - [ ] A larger margin :: The gap is there. A larger one does not bring the level down.
 #    - [x] A term that pins the level, such as $0.1 (E^+)^2$ :: The hinge sees differences only; the level went up, and far from 0 an L1 distance is mostly a function of $x$ plus a function of $y$.
 #    - [ ] More negatives :: They pin differences too.
 # 3. InfoNCE with 15 negatives has reached a loss of 0.01. What is certified?
-#    - [ ] Nearly all the information that there is :: The loss is near its minimum for *these* negatives, whatever the information is.
 #    - [x] About $\log 16 = 2.8$ nats :: $\log(N+1) - L$, and it cannot be more.
+#    - [ ] Nearly all the information that there is :: The loss is near its minimum for *these* negatives, whatever the information is.
 #    - [ ] Nothing, because the energy may be flat :: A flat energy has $L = 2.77$.
 # 4. An auto-encoder with a code wider than the data reconstructs everything. As an energy it is
 #    - [ ] excellent, its energy on data is zero :: So it is everywhere else.
-#    - [x] nearly flat, unless noise or a price limits the code :: Its height over the square was a hundredth of that of the one trained to denoise.
 #    - [ ] useful if trained longer :: Longer training makes the copy better.
+#    - [x] nearly flat, unless noise or a price limits the code :: Its height over the square was a hundredth of that of the one trained to denoise.
 # 5. After VICReg with variance but without covariance, every coordinate has standard deviation 1. Is the embedding informative?
 #    - [ ] Yes, it has not collapsed :: Not to a point.
 #    - [x] Hardly: all coordinates may be the same one :: Participation was 1.0 of 16.

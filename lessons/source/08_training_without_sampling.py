@@ -657,20 +657,20 @@ def my_loss(energy, x):
 #    - [x] Because $\nabla_x \log Z = 0$ :: $Z$ does not depend on $x$, and the loss sees gradients in $x$ only.
 #    - [ ] Because it is estimated from the noise :: That is NCE.
 # 2. Your sliced loss on a 10-dimensional Gaussian is minimised at ten times the true variance. The cause?
-#    - [ ] Too few projections :: That is noise, not bias; and on an isotropic Gaussian random signs give none.
 #    - [x] The trace was averaged over coordinates instead of summed :: The minimum of $Dv/2s^4 - 1/s^2$ is at $s^2 = Dv$.
+#    - [ ] Too few projections :: That is noise, not bias; and on an isotropic Gaussian random signs give none.
 #    - [ ] The data are not whitened :: The minimum is at the true variance, whatever it is.
 # 3. The denoising loss stands at 495 with $D = 10$, $\sigma = 0.1$. What do you conclude?
 #    - [ ] Training has diverged :: A flat energy has 500.
-#    - [x] Nothing yet: the perfect energy has about this value :: Most of it is the variance of the target $\xi/\sigma$.
 #    - [ ] The learning rate is too small :: The value says nothing about it.
+#    - [x] Nothing yet: the perfect energy has about this value :: Most of it is the variance of the target $\xi/\sigma$.
 # 4. Samples from a score-matched energy have beautiful modes with wrong frequencies. What do you expect from more training?
 #    - [ ] It will mend the frequencies in the end :: They enter the loss only where there are no data.
 #    - [x] Little: use larger noise, or a loss that compares densities :: The standard error of the weight grows steeply with separation, for the exact optimum too.
 #    - [ ] It will remove the modes :: Nothing pushes that way.
 # 5. NCE reaches an accuracy of 0.999 after a few steps. You
-#    - [ ] stop, the energy is learned :: A classifier this good learns from almost no point.
 #    - [x] move the noise closer to the data :: It is too easy; the standard error of $\log Z$ has exploded.
+#    - [ ] stop, the energy is learned :: A classifier this good learns from almost no point.
 #    - [ ] use more noise points of the same kind :: Few of them will ever fall near the data.
 
 # %% [markdown]
