@@ -524,7 +524,7 @@ Explorer(
 )
 
 # %% [markdown]
-# The owed run's time extrapolates 83.9 ms an iteration, [measured](../benchmarks/clel.md) over six iterations of CLEL-Base on one H100; it was not run. A [model of the cost](../benchmarks/cost.md) from FLOPs, bytes
+# The owed run's time extrapolates 83.9 ms an iteration, [the benchmark](../benchmarks/clel.md) over six iterations of CLEL-Base on one H100; it was not run. A [model of the cost](../benchmarks/cost.md) from FLOPs, bytes
 # and launches gives 66 ms, 0.78 of what was measured. Between a grid of 50 and one of 800 g/kWh lies a factor of 16: *where* can matter more than *what*.
 #
 # **What was run, and what is owed** (claim by claim, with commands: [the reproduction sheet](../data/reproduction.md))
