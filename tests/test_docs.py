@@ -13,11 +13,24 @@ README = (ROOT / "README.md").read_text()
 PAGES = [p for p in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("tools/*.md"), *ROOT.glob("data/**/*.md")]]
 
 
-def test_the_readme_example_runs_as_printed():
-    blocks = re.findall(r"```python\n(.*?)```", README, re.S)
-    assert blocks
-    done = subprocess.run([sys.executable, "-c", blocks[0]], capture_output=True, text=True, timeout=300)
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.S)
+
+
+def run_example(i):
+    done = subprocess.run([sys.executable, "-c", EXAMPLES[i]], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_the_readme_example_runs_as_printed():
+    assert len(EXAMPLES) == 2
+    assert run_example(0)
+
+
+@pytest.mark.slow
+def test_the_readme_trains_on_own_data():
+    model, gaussian = map(float, re.findall(r"tensor\((-?[\d.e-]+)", run_example(1)))
+    assert model < 0.02 < 0.05 < gaussian  # energy distance to the data, 0.0000 for other data
 
 
 def test_the_table_of_lessons_is_the_course():
