@@ -197,7 +197,7 @@ torch.testing.assert_close(u, with_package)
 print("from scratch and sample(...) agree")
 
 
-# %% tags=["figure"] alt="Left: one plan at four moments of the descent; the first, a straight line, runs through the disc, the later ones bend around it more and more. Right: plans for three sums of energies; without the obstacle the plan passes through the disc, with it the plan goes around, and with the length term it hugs the disc."
+# %% tags=["figure"] alt="Left: one plan at four moments of the descent; the first, a straight line, runs through the disc; at a tenth of the descent it already bends around the disc, and then it only becomes tighter. Right: plans for three sums of energies; without the obstacle the plan passes through the disc, with it the plan goes around, and with the length term it hugs the disc."
 def scene(ax, a=start, b=goal):
     ax.add_patch(Circle(centre.tolist(), 0.2, facecolor="white", edgecolor="black", hatch="//"))
     ax.plot(*a[0].tolist(), "o", color=BLUE, markersize=11, markeredgecolor="black", zorder=5)
@@ -237,7 +237,7 @@ assert DESCENT < 300 or bool(execute(plans["+ length"], goal, WORLD, ROBOT).succ
 
 # %% [markdown]
 # On many tasks, with three energies trained from three logs, by Langevin, by **MPPI** (no gradient: average noisy copies of the plan with weights
-# $e^{-E/T}$) and by Adam:
+# $e^{-E}$, at a temperature) and by Adam. In the table $T$ is the temperature, not the number of moves:
 
 # %%
 table("planning_trajectories")
@@ -276,7 +276,7 @@ threshold = threshold_at(pair(s, t), 0.98)
 nodes = torch.rand(500, 2, generator=seed(3))
 show("threshold", threshold, digits=2)
 
-# %% tags=["figure"] alt="Three squares with a grey graph, a hatched disc, a dashed path on the graph and a solid plan. First: the disc in the middle, the plan passes just above it. Second: a larger disc higher up, the plan goes below it. Third: a disc that reaches the lower and nearly the upper side cuts the square; no path, the dashed line creeps along the left and lower side and ends at the nearest reachable node."
+# %% tags=["figure"] alt="Three squares with a grey graph, a hatched disc, a dashed path on the graph and a solid plan. First: the disc in the middle, the plan passes just above it. Second: a larger disc higher up, the plan goes below it. Third: a disc as wide as the square cuts it in two; no path, the dashed line creeps along the left and lower side and ends at the nearest reachable node."
 fig, axes = plt.subplots(1, 3, figsize=(13.0, 4.5))
 cases = (
     {},
@@ -287,7 +287,7 @@ for ax, case in zip(axes, cases):
     print(draw_plan(ax, pair, nodes, threshold, **case))
 
 # %% [markdown]
-# Move the disc between start and goal, and watch when the search changes sides. Then close the way: the answer names the nearest node that can be reached.
+# (A ratio just below 1 is no mistake: to end within 0.05 of the goal counts as reaching it.) Move the disc between start and goal, and watch when the search changes sides. Then close the way: the answer names the nearest node that can be reached.
 
 # %% tags=["widget"]
 PlanExplorer(pair, nodes, threshold)
@@ -300,7 +300,7 @@ PlanExplorer(pair, nodes, threshold)
 #
 # $$E(s, g) = \max_{\text{nets}} \sum_k k\; p(k \mid s, g), \qquad \text{"far" counts 30 steps.}$$
 #
-# The maximum is pessimism: an edge needs both nets to agree. The same nets are the policy that walks from node to node, and all nodes are states of the buffer: this is
+# The maximum is pessimism: an edge needs both nets to agree. A little doubt costs much: $p(\text{far}) = 1/3$ alone counts 10 steps, so the threshold lies far above the 8 steps of the pairs that it comes from. The same nets are the policy that walks from node to node, and all nodes are states of the buffer: this is
 # *search on the replay buffer* (Eysenbach et al., 2019), with a classifier in the place of Q-learning.
 
 # %%
@@ -333,7 +333,7 @@ def far_tasks(n, g):
     return a[keep], b[keep]
 
 
-# %% tags=["figure"] alt="Left: the energy from one state in the lower left room: low around it, and high at once behind the walls. Right: four rooms with the learned edges in grey, hardly any through a wall, and a path over nodes from the lower left to the upper right room through two doors."
+# %% tags=["figure"] alt="Left: the energy from one state in the lower left room: low around it, in between at the two doors, and high behind the walls. Right: four rooms with the learned edges in grey, hardly any through a wall, and a path over nodes from the lower left to the upper right room through two doors."
 def walls(ax, world):
     for x0, y0, x1, y1 in world.boxes.tolist():
         ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, facecolor="0.25", zorder=2))
@@ -487,7 +487,7 @@ for rate in grid_of_rates:
     error = math.sqrt(max(expected * (1 - expected), 1 / REPEATS) / REPEATS)
     assert abs(success[-1] - expected) < 5 * error, (rate, success[-1], expected)
 
-# %% tags=["figure"] alt="Share of tasks solved against the rate of wrong edges kept, on a logarithmic axis. Points from random graphs lie on the curve (1 - r) to the power m, which falls from 1 to 0 between about 0.001 and 0.1. A dashed curve, with ten replans, falls at a rate about ten times as high."
+# %% tags=["figure"] alt="Share of tasks solved against the rate of wrong edges kept, on a logarithmic axis. Points from random graphs lie on the curve (1 - r) to the power m, which falls from 1 to 0 between about 0.001 and 0.1. A dashed curve, with ten replans, falls at a rate about fifteen times as high."
 fig, ax = plt.subplots(figsize=(6.4, 3.8))
 axis_of_rates = torch.logspace(-4, -0.3, 200)
 ax.semilogx(axis_of_rates, (1 - axis_of_rates) ** m, color=BLUE, label=f"$(1 - r)^m$, m = {m}")
@@ -589,8 +589,8 @@ for ax, n in zip(axes, far):
 axes[0].legend(fontsize=8, loc="upper left")
 
 # %% [markdown]
-# Two counts of twenty say little. On 40 other tasks of this maze search alone solved 0.70 and search, then descent all of them (`python experiments/planning_maze.py --seeds 1`). The weight of the
-# length is a compromise: with 20 for 5 the plans are shorter, 1.00 for 1.15 times the shortest way, and hug the walls; 0.93 are solved.
+# Counts of twenty say little. [The table](../data/results/planning_maze.md) has 40 other tasks of this maze a seed, more baselines and replanning: there, too, descent repairs most of what search alone leaves (`python experiments/planning_maze.py`).
+# The weight of the length is a compromise: with 20 for 5 the plans are shorter and hug the walls, which some do not survive.
 #
 # ## 8 · What goes wrong, and how you see it
 #
