@@ -1,4 +1,4 @@
-"""What is done with a run of `ebmlearn train`: `ebmlearn evaluate` and `ebmlearn export`."""
+"""What is done with a run of `ebmlearn train`: `ebmlearn sample`, `ebmlearn evaluate` and `ebmlearn export`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,23 @@ LIMITS = {
     "gcd": "with gamma > 0 the energy is a critic, not a density; distances compare within one feature network only",
     "rbm": "samples are those of short chains from noise; log-likelihoods need annealed importance sampling",
 }
+
+
+@dataclass
+class Sample:
+    """Draw samples from a checkpoint of `ebmlearn train`.
+
+    Args:
+        source: the checkpoint, or the folder that --out named.
+        out: .npz (array x), .pt (a tensor) or .png (a grid, images only).
+        n: how many.
+        seed: of the sampler.
+    """
+
+    source: Annotated[Path, "from"]
+    out: Path
+    n: int = 100
+    seed: int = 0
 
 
 @dataclass
@@ -91,6 +108,35 @@ def feature_network(name: str | None, data: str, event_shape: Sequence[int], dev
 
     net: Any = load_pretrained(chosen).to(device)
     return lambda x: net.features(x.to(device)).float().cpu(), lambda x: net(x.to(device)).float().cpu(), chosen
+
+
+def sample(argv: list[str]) -> int:
+    """`ebmlearn sample`."""
+    args: Sample = _parse(Sample, argv, "ebmlearn sample")
+    if args.n < 1:
+        raise ValueError(f"expected --n >= 1; got {args.n}")
+    if args.out.suffix not in (".npz", ".pt", ".png"):
+        raise ValueError(f"expected --out to end in .npz, .pt or .png; got {args.out}")
+    path = args.source / "last.ckpt" if args.source.is_dir() else args.source
+    import numpy as np
+    import torch
+
+    from .training.samples import samples_from_checkpoint
+
+    x = samples_from_checkpoint(path, args.n, seed=args.seed).cpu()
+    if args.out.suffix == ".png" and x.ndim != 4:
+        raise ValueError(f"only images make a .png; these samples have the shape {tuple(x.shape)}. Use .npz")
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    if args.out.suffix == ".npz":
+        np.savez_compressed(args.out, x=x.numpy())
+    elif args.out.suffix == ".pt":
+        torch.save(x, args.out)
+    else:
+        from .training.engine import write_png
+
+        write_png(args.out, x, scale=max(1, 64 // x.shape[-1]))
+    print(f"{len(x)} samples of shape {tuple(x.shape[1:])} -> {args.out}")
+    return 0
 
 
 def evaluate(argv: list[str]) -> int:

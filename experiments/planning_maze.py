@@ -10,7 +10,6 @@ Success: every move at most 1.05 times the robot's longest, none blocked, the ro
 
 from __future__ import annotations
 
-import argparse
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -22,11 +21,10 @@ from torch import Tensor
 from ebmlearn.planning.graphs import EnergyGraph, edge_rates, follow, oracle, threshold_at
 from ebmlearn.planning.trajectories import FollowEnergy, GoalEnergy, LengthEnergy, descend, execute, of_moves, states_of, straight
 from ebmlearn.planning.worlds import World
-from ebmlearn.training.ablate import Table
 from ebmlearn.training.planning import ROBOTS, collect, load_planning, planning_preset, run_planning
+from ebmlearn.training.planning_report import Rows, write_table
 from ebmlearn.training.state import RunOptions
 
-COMMAND = "python experiments/planning_maze.py"
 ROBOT, NODES, REPLANS = ROBOTS["maze"], 500, 10
 
 
@@ -69,7 +67,7 @@ def search(graph: EnergyGraph, world: World, start: Tensor, goal: Tensor, replan
     return paths, walks
 
 
-def one_seed(seed: int, *, n: int, steps: int | None, scratch: Path) -> list[tuple[str, int, dict[str, float]]]:
+def one_seed(seed: int, *, n: int, steps: int | None, scratch: Path) -> Rows:
     """All rows of one seed."""
     base = planning_preset("maze")
     began = time.process_time()
@@ -83,7 +81,7 @@ def one_seed(seed: int, *, n: int, steps: int | None, scratch: Path) -> list[tup
     buffer = states.reshape(-1, 2)
     nodes = buffer[torch.randperm(len(buffer), generator=g)[:NODES]]
     threshold = threshold_at(pair(*seen(states, 8000, g)), 0.9)
-    rows: list[tuple[str, int, dict[str, float]]] = []
+    rows: Rows = []
 
     def planned(name: str, plans: list[Tensor], began: float) -> None:
         took = (time.process_time() - began) / n
@@ -128,25 +126,7 @@ def one_seed(seed: int, *, n: int, steps: int | None, scratch: Path) -> list[tup
 
 
 def main() -> None:
-    import tempfile
-
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--tasks", type=int, default=40, help="a seed")
-    parser.add_argument("--steps", type=int, default=None, help="of training; default the preset's")
-    parser.add_argument("--out", type=Path, default=Path("data"), help="gets results/")
-    parser.add_argument(
-        "--runs", type=Path, default=None, help="keep the training runs here, and do not repeat those that are there"
-    )
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    rows = []
-    with tempfile.TemporaryDirectory() as scratch:
-        for seed in range(args.seeds):
-            rows += one_seed(seed, n=args.tasks, steps=args.steps, scratch=(args.runs or Path(scratch)) / str(seed))
-    table = Table(tuple(rows), COMMAND)
-    table.write(args.out / "results" / "planning_maze")
-    print(table.markdown())
+    write_table(one_seed, name="planning_maze", about=__doc__)
 
 
 if __name__ == "__main__":

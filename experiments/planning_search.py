@@ -11,7 +11,6 @@ that was learned with the edges; Euclidean, oracle and "no search" by that of th
 
 from __future__ import annotations
 
-import argparse
 import math
 import time
 from dataclasses import replace
@@ -24,11 +23,10 @@ from torch import Tensor, nn
 from ebmlearn.planning.graphs import EnergyGraph, oracle, own_energy, threshold_at
 from ebmlearn.planning.reachability import Reachability, follow_waypoints
 from ebmlearn.planning.worlds import World
-from ebmlearn.training.ablate import Table
 from ebmlearn.training.planning import ROBOTS, PlanningConfig, collect, load_planning, planning_preset, run_planning
+from ebmlearn.training.planning_report import Rows, write_table
 from ebmlearn.training.state import RunOptions
 
-COMMAND = "python experiments/planning_search.py"
 ROBOT = ROBOTS["four-rooms"]
 BINS = ((5.0, 10.0), (10.0, 15.0), (15.0, 25.0))
 NODES, NEAR = 250, 2.8
@@ -109,7 +107,7 @@ def measure(world: World, model: Any, graph: EnergyGraph | None, drawn: list[tup
     return out
 
 
-def one_seed(seed: int, *, n: int, steps: int | None, scratch: Path) -> list[tuple[str, int, dict[str, float]]]:
+def one_seed(seed: int, *, n: int, steps: int | None, scratch: Path) -> Rows:
     """All rows of one seed."""
     base = replace(planning_preset("four-rooms"), seed=seed)
     base = replace(base, steps=steps or base.steps)
@@ -159,25 +157,7 @@ def one_seed(seed: int, *, n: int, steps: int | None, scratch: Path) -> list[tup
 
 
 def main() -> None:
-    import tempfile
-
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--tasks", type=int, default=40, help="a seed and bin")
-    parser.add_argument("--steps", type=int, default=None, help="of training; default the preset's")
-    parser.add_argument("--out", type=Path, default=Path("data"), help="gets results/")
-    parser.add_argument(
-        "--runs", type=Path, default=None, help="keep the training runs here, and do not repeat those that are there"
-    )
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    rows = []
-    with tempfile.TemporaryDirectory() as scratch:
-        for seed in range(args.seeds):
-            rows += one_seed(seed, n=args.tasks, steps=args.steps, scratch=(args.runs or Path(scratch)) / str(seed))
-    table = Table(tuple(rows), COMMAND)
-    table.write(args.out / "results" / "planning_search")
-    print(table.markdown())
+    write_table(one_seed, name="planning_search", about=__doc__, tasks="a seed and bin")
 
 
 if __name__ == "__main__":

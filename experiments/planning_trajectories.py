@@ -10,7 +10,6 @@ robot's longest, none blocked, the robot ends within 0.05 of the goal.
 
 from __future__ import annotations
 
-import argparse
 import math
 import time
 from pathlib import Path
@@ -34,11 +33,10 @@ from ebmlearn.planning.trajectories import (
 )
 from ebmlearn.planning.worlds import PointRobot, disc_world
 from ebmlearn.samplers import Langevin, sample
-from ebmlearn.training.ablate import Table
 from ebmlearn.training.planning import load_planning, planning_preset, run_planning
+from ebmlearn.training.planning_report import Rows, write_table
 from ebmlearn.training.state import RunOptions
 
-COMMAND = "python experiments/planning_trajectories.py"
 MOVES = 20
 WORLD, ROBOT = disc_world(radius=0.2), PointRobot(max_step=0.1)
 OBSTACLE = ObstacleEnergy(torch.tensor([0.5, 0.5]), radius=0.2, margin=0.03)
@@ -77,12 +75,12 @@ def plan(energy: Energy, start: Tensor, moves: Tensor, how: str, generator: torc
     return states_of(start, sample(of, kernel, moves, 500, generator=generator))
 
 
-def one_seed(seed: int, *, n: int, steps: int | None, scratch: Path) -> list[tuple[str, int, dict[str, float]]]:
+def one_seed(seed: int, *, n: int, steps: int | None, scratch: Path) -> Rows:
     """All rows of one seed."""
     base = planning_preset("empty")
     fields = {**vars(base), "seed": seed, "steps": steps or base.steps}
     began = time.process_time()
-    run_planning(type(base)(**fields), RunOptions(out=scratch))
+    run_planning(type(base)(**fields), RunOptions(out=scratch, resume=True))
     trained = time.process_time() - began
     pair, _ = load_planning(scratch / "last.ckpt")
     g = torch.Generator().manual_seed(1000 + seed)
@@ -114,22 +112,7 @@ def one_seed(seed: int, *, n: int, steps: int | None, scratch: Path) -> list[tup
 
 
 def main() -> None:
-    import tempfile
-
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--tasks", type=int, default=40, help="a seed")
-    parser.add_argument("--steps", type=int, default=None, help="of training; default the preset's")
-    parser.add_argument("--out", type=Path, default=Path("data"), help="gets results/")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    rows = []
-    with tempfile.TemporaryDirectory() as scratch:
-        for seed in range(args.seeds):
-            rows += one_seed(seed, n=args.tasks, steps=args.steps, scratch=Path(scratch) / str(seed))
-    table = Table(tuple(rows), COMMAND)
-    table.write(args.out / "results" / "planning_trajectories")
-    print(table.markdown())
+    write_table(one_seed, name="planning_trajectories", about=__doc__)
 
 
 if __name__ == "__main__":

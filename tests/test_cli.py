@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from ebmlearn import cli
+from ebmlearn import cli, cli_train
 
 TINY = [
     "--data",
@@ -139,17 +139,17 @@ def test_data_lists_every_name_and_describes_one(run, monkeypatch, tmp_path):
 def test_recipes_and_ablations_are_those_that_exist(run):
     code, out, _ = run("train", "--help")
     assert code == 0 and "cd " in out
-    for name, recipe in cli.recipes().items():
-        assert callable(cli._get(f"{recipe.module}:run_{name}")) and callable(cli._get(recipe.preset)), name
-        assert cli._get(recipe.config)().data
-    for name in cli.ablations():
-        assert callable(cli._get(cli.ABLATIONS[name][0]))
-    assert not cli._exists("cd:run_nothing") and not cli._exists("nothing:run_cd")
+    for name, recipe in cli_train.recipes().items():
+        assert callable(cli_train._get(f"{recipe.module}:run_{name}")) and callable(cli_train._get(recipe.preset)), name
+        assert cli_train._get(recipe.config)().data
+    for name in cli_train.ablations():
+        assert callable(cli_train._get(cli_train.ABLATIONS[name][0]))
+    assert not cli_train._exists("cd:run_nothing") and not cli_train._exists("nothing:run_cd")
 
 
 def test_ablate_writes_a_table(run, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        cli, "_settings", lambda name, steps: {"a": lambda seed: {"x": seed + steps}, "b": lambda seed: {"x": 1.0}}
+        cli_train, "_settings", lambda name, steps: {"a": lambda seed: {"x": seed + steps}, "b": lambda seed: {"x": 1.0}}
     )
     code, out, _ = run("ablate", "cd", "--seeds", 0, 1, "--steps", 10, "--out", tmp_path / "t")
     assert code == 0 and "10.5 ± 0.5" in out

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ebmlearn import cli, cli_runs
+from ebmlearn import cli, cli_runs, cli_train
 from ebmlearn.pretrained import WeightsError, load_pretrained, pretrained_names
 from ebmlearn.training import evaluate, weights
 from ebmlearn.training.evaluate import Judge
@@ -143,7 +143,7 @@ def test_every_command_of_the_page_on_training_can_be_given(run, monkeypatch):
     """The flags of docs/training.md exist: each command is read as it stands there; what it would start is not started."""
     given = []
     monkeypatch.setattr(
-        cli, "_with_progress", lambda run, config, options, fabric: given.append(options) or SimpleNamespace(step=0)
+        cli_train, "_with_progress", lambda run, config, options, fabric: given.append(options) or SimpleNamespace(step=0)
     )
     monkeypatch.setattr(
         "ebmlearn.training.state.make_fabric", lambda **more: SimpleNamespace(global_rank=0, device=torch.device("cpu"))

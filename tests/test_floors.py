@@ -17,7 +17,7 @@ FLOORS = [
     ["viz"],
     ["widgets", "checks"],
     ["course"],
-    ["cli_runs", "cli", "__main__"],
+    ["cli_train", "cli_runs", "cli", "__main__"],
 ]
 # Within a folder (or a floor) a module imports only those that stand before it; what is not listed comes last, alphabetically.
 ORDER = {

@@ -3,7 +3,7 @@
 import re
 import sys
 
-from ebmlearn import cli
+from ebmlearn import cli_train
 from tools import reproduction
 
 
@@ -24,7 +24,7 @@ def test_every_claim_has_a_command_and_a_number_or_is_owed():
             number = "owed" if row.number is None else row.number()
             assert number == "owed" or re.search(r"\d", number), row.claim
             for recipe in re.findall(r"`ebmlearn train (\w+)", row.command):
-                assert recipe in cli.recipes()
+                assert recipe in cli_train.recipes()
 
 
 def test_parameters_and_cells_are_read():

@@ -19,6 +19,7 @@ from ebmlearn.planning.reachability import (
 )
 from ebmlearn.pretrained import load_pretrained
 from ebmlearn.training.planning import Loss, PlanningConfig, build_model, collect, load_planning, planning_preset, run_planning
+from ebmlearn.training.planning_report import write_table
 from ebmlearn.training.planning_weights import export_planning
 from ebmlearn.training.state import RunOptions, read_checkpoint
 from tests.helpers import same
@@ -194,3 +195,23 @@ def test_models_are_built_for_their_world():
         config = dataclasses.replace(planning_preset(data), model=model, hidden_features=(4,))
         s = four_rooms().sample_free(3, generator=gen(8)) if data == "four-rooms" else torch.rand(3, 2)
         assert build_model(config)(s, s).shape == (3,)
+
+
+def test_the_table_of_an_experiment_has_all_seeds_and_the_command_that_makes_it(tmp_path, capsys):
+    asked = []
+
+    def one_seed(seed, *, n, steps, scratch):
+        asked.append((seed, n, steps, scratch))
+        return [("a", seed, {"x": float(seed)}), ("b", seed, {"x": 2.0})]
+
+    table = write_table(one_seed, name="demo", argv=["--out", str(tmp_path), "--runs", str(tmp_path / "runs"), "--steps", "7"])
+    assert asked == [(s, 40, 7, tmp_path / "runs" / str(s)) for s in range(3)]
+    assert table.values("a", "x") == [0, 1, 2]
+    text = (tmp_path / "results" / "demo.md").read_text()
+    assert text == table.markdown() and "Command: `python experiments/demo.py --steps 7`" in text
+    assert len((tmp_path / "results" / "demo.csv").read_text().splitlines()) == 7
+    again = write_table(one_seed, name="demo", tasks="a bin", argv=["--out", str(tmp_path), "--seeds", "1", "--tasks", "3"])
+    assert again.command == "python experiments/demo.py --seeds 1 --tasks 3" and not asked[-1][-1].parent.exists()
+    with pytest.raises(SystemExit):
+        write_table(one_seed, name="demo", about="what it is", tasks="a bin", argv=["--help"])
+    assert "what it is" in capsys.readouterr().out
