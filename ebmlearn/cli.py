@@ -140,13 +140,13 @@ def _grade(argv: list[str]) -> int:
             bad.append({"notebook": str(path), "error": str(error)})
             print(f"{path}: not graded. {error}", flush=True)
     if len(paths) > 1:
-        rows = table(reports)
+        rows = table(reports, [b["notebook"] for b in bad])
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         print("\n" + "\n".join("  ".join(v.ljust(w) for v, w in zip(row, widths, strict=True)).rstrip() for row in rows))
     if args.json is not None:
         args.json.write_text(json.dumps([*(r.as_dict() for r in reports), *bad], indent=1) + "\n")
     if args.csv is not None:
-        args.csv.write_text(as_csv(reports))
+        args.csv.write_text(as_csv(reports, [b["notebook"] for b in bad]))
     return 1 if bad else 0
 
 

@@ -70,11 +70,13 @@ def test_empty_and_crashing_cells_and_right_beside_wrong():
     )
     assert (report.points, report.out_of, report.manual) == (2, 8, {"essay": 2})
     assert "KeyError: 'no'" in messages(report)["raises"]
-    assert [n.split(" raised ")[0] for n in report.notes] == ["cell 1", "cell 4", "cell 6"]
+    firsts = [n.split(" raised ")[0].removeprefix("the cell that begins with ") for n in report.notes[:3]]
+    assert firsts == ["'1 / 0'", "'raise SystemExit(0)'", "'def broken(:'"]
+    assert report.notes[3:] == ("nothing is named absent: renamed or deleted?",)
     assert "ZeroDivisionError" in report.notes[0] and "SystemExit" in report.notes[1] and "SyntaxError" in report.notes[2]
     assert "right" in str(report) and "2 of 8 points" in str(report) and "essay" in str(report)
     again = grade_cells([], doubling("f"), limits=LIMITS, seed=1)
-    assert again.points == 0 and again.marks[0].status == "not attempted" and again.notes == ()
+    assert again.points == 0 and again.marks[0].status == "not attempted" and len(again.notes) == 1
 
 
 ODD = """
@@ -274,7 +276,9 @@ def test_a_folder_of_notebooks_as_table_csv_and_json(tmp_path, capsys):
     assert "sign" in bob["nll_gradient"]["message"] and bob["fit"]["status"] == "not attempted"
     rows = [line.split(",") for line in sheet.read_text().splitlines()]
     assert rows[0][:2] == ["submission", "homework_b.nll_gradient"] and rows[0][-2:] == ["points", "out of"]
-    assert [row[-2] for row in rows[1:]] == ["4", "0"] and "points" in said
+    assert [row[-2] for row in rows[1:]] == ["4", "0", "not graded", "not graded"] and "points" in said
+    assert [row[0].split("/")[-1] for row in rows[3:]] == ["eve.ipynb", "joe.ipynb"] and len({len(row) for row in rows}) == 1
+    assert "nothing is named cd_direction, fit" in reports[0]["notes"][-1]
 
 
 def test_bad_input_is_one_line(tmp_path, capsys):

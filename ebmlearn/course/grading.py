@@ -320,7 +320,7 @@ def grade_cells(cells: Sequence[str], work: Homework, *, limits: Limits, seed: i
             with Submission(cells, limits=limits, seed=draw()) as submission:
                 confinement = submission.confinement
                 if not notes:
-                    notes = [f"cell {plain(i, 6)} raised {plain(e)}" for i, e in _pairs(submission.errors)]
+                    notes = [f"{_cell(cells, i)} raised {plain(e)}" for i, e in _pairs(submission.errors)]
                 while todo and submission.alive:
                     p = todo.pop(0)
                     submission.clock()
@@ -331,7 +331,16 @@ def grade_cells(cells: Sequence[str], work: Homework, *, limits: Limits, seed: i
             why = f"its cells: {stopped}"
             marks += [Mark(p.name, 0, p.points, "wrong", why) for p in todo]
             todo = []
+    code = "\n".join(cells)
+    absent = [name for name in work.problems if not re.search(rf"\b{name}\b", code)]
+    if absent:
+        notes.append(f"nothing is named {', '.join(absent)}: renamed or deleted?")
     return Report(notebook, work.name, seed, tuple(marks), dict(work.manual), tuple(notes), confinement)
+
+
+def _cell(cells: Sequence[str], i: Any) -> str:
+    lines = cells[i].strip().splitlines() if isinstance(i, int) and 0 <= i < len(cells) else []
+    return f"the cell that begins with {plain(lines[0], 60)!r}" if lines else "a cell"
 
 
 def _pairs(errors: Any) -> Iterator[tuple[Any, Any]]:
@@ -367,19 +376,19 @@ def notebooks(place: Path) -> list[Path]:
     return [place]
 
 
-def table(reports: Sequence[Report]) -> list[list[str]]:
-    """One row a submission: notebook, points of each problem, sum, what it is out of; a header first."""
+def table(reports: Sequence[Report], failed: Sequence[str] = ()) -> list[list[str]]:
+    """One row a submission: notebook, points of each problem, sum, what it is out of; a header first, what could not be graded last."""
     names = list(dict.fromkeys(f"{r.homework}.{m.name}" for r in reports for m in r.marks))
     rows = [["submission", *names, "points", "out of"]]
     for r in reports:
         got = {f"{r.homework}.{m.name}": str(m.points) for m in r.marks}
         rows.append([r.notebook, *(got.get(n, "") for n in names), str(r.points), str(r.out_of)])
-    return rows
+    return rows + [[name, *("" for _ in names), "not graded", ""] for name in failed]
 
 
-def as_csv(reports: Sequence[Report]) -> str:
+def as_csv(reports: Sequence[Report], failed: Sequence[str] = ()) -> str:
     """`table` as CSV; a name that a spreadsheet would take for a formula gets a quote in front."""
     out = io.StringIO()
-    rows = [[f"'{v}" if v[:1] in "=+-@" and v else v for v in row] for row in table(reports)]
+    rows = [[f"'{v}" if v[:1] in "=+-@" and v else v for v in row] for row in table(reports, failed)]
     csv.writer(out, lineterminator="\n").writerows(rows)
     return out.getvalue()
