@@ -25,7 +25,7 @@ RECIPES = {
     "cd": Recipe("cd", "cd:CDConfig", "cd:cd_preset", "contrastive divergence: persistent chains, CD-k or short runs"),
     "score": Recipe("score", "score:ScoreConfig", "score:score_preset", "denoising score matching"),
     "nce": Recipe("nce", "nce:NCEConfig", "nce:nce_preset", "noise-contrastive estimation"),
-    "rbm": Recipe("rbm", "rbm:RBMConfig", "rbm:rbm_preset", "Gaussian-Bernoulli restricted Boltzmann machine"),
+    "rbm": Recipe("rbm", "rbm_config:RBMConfig", "rbm_config:rbm_preset", "Gaussian-Bernoulli restricted Boltzmann machine"),
     "clel": Recipe("clel", "clel_model:ClelConfig", "clel_model:clel_preset", "energy guided by a contrastive latent"),
     "gcd": Recipe("gcd", "game:GcdConfig", "game:gcd_preset", "generalised contrastive divergence: energy and diffusion sampler"),
     "htm": Recipe(

@@ -37,6 +37,7 @@ ORDER = {
         "game",
         "clel_model",
         "rbm_data",
+        "rbm_config",
         "rbm_report",
         "htm_model",
         "rbm",

@@ -13,20 +13,9 @@ from ebmlearn.energies import GaussianBernoulliRBM
 from ebmlearn.metrics import quadrature
 from ebmlearn.samplers import AnnealedPath, GibbsLangevin, MemoryGibbs
 from ebmlearn.samplers.sweeps import Sweeps
-from ebmlearn.training.rbm import (
-    PRESETS,
-    RBMConfig,
-    RBMState,
-    build,
-    check_variances,
-    kernel_of,
-    load_rbm,
-    rbm_preset,
-    run_rbm,
-    samples_from_noise,
-    train_rbm,
-)
+from ebmlearn.training.rbm import RBMState, build, check_variances, kernel_of, load_rbm, run_rbm, samples_from_noise, train_rbm
 from ebmlearn.training.rbm_ablation import ablate_rbm, official, score_plane, train
+from ebmlearn.training.rbm_config import PRESETS, RBMConfig, rbm_preset
 from ebmlearn.training.rbm_data import Standardise, flat_data, three_gaussians, warn_unless_standardised
 from ebmlearn.training.rbm_report import density_picture, gaussian_log_likelihood, log_likelihood
 from ebmlearn.training.samples import samples_from_checkpoint
