@@ -47,7 +47,7 @@ def _data(argv: list[str]) -> int:
         here = "here" if registry.available(name) else "not here"
         print(f"{name:22s} {entry.kind:9s} {here:9s} {entry.about}")
     print(f"\nFiles are kept in {files.root()} (EBMLEARN_DATA names another folder), as <name>/<official file name>.")
-    print("Your own: --data PATH, an .npz file, a saved tensor (.pt) or a folder of images.")
+    print("Your own: --data PATH, an .npy or .npz file, a saved tensor (.pt) or a folder of images.")
     return 0
 
 

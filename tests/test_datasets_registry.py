@@ -74,6 +74,8 @@ def test_own_arrays_and_tensors(tmp_path):
     assert torch.equal(datasets.load(str(tmp_path / "b.pt")).x, train.x)
     torch.save(torch.from_numpy(x), tmp_path / "c.pt")
     assert datasets.load(str(tmp_path / "c.pt")).y is None
+    np.save(tmp_path / "c.npy", x)
+    assert torch.equal(datasets.load(str(tmp_path / "c.npy")).x, train.x)
     np.savez(tmp_path / "d.npz", (np.arange(12 * 16) % 256).reshape(12, 1, 4, 4).astype(np.uint8))
     d = datasets.load(str(tmp_path / "d.npz"))
     assert d.levels == 256 and d.event_shape == (1, 4, 4) and float(d.x.max()) <= 1
@@ -115,11 +117,14 @@ def test_own_data_that_cannot_be_used(tmp_path):
     ):
         with pytest.raises(DataError, match=words):
             datasets.load(save(**arrays))
+    np.save(tmp_path / "evil.npy", np.array([{}] * 20, dtype=object))
+    with pytest.raises(DataError, match="could not be read as .npy"):
+        datasets.load(str(tmp_path / "evil.npy"))
     torch.save({"x": Evil()}, tmp_path / "evil.pt")
     with pytest.raises(DataError, match="could not be read as a saved tensor"):
         datasets.load(str(tmp_path / "evil.pt"))
     (tmp_path / "t.txt").write_text("1 2 3")
-    with pytest.raises(DataError, match="expected an .npz"):
+    with pytest.raises(DataError, match="expected an .npy or .npz"):
         datasets.load(str(tmp_path / "t.txt"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no images"):

@@ -107,8 +107,9 @@ def names() -> list[str]:
 def load(name: str, *, split: Split = "train", limit: int | None = None) -> Data:
     """The data set `name`, or your own data at the path `name`.
 
-    Own data are an `.npz` file (array `x`, perhaps `y`), a saved tensor (`.pt`: a tensor, or a dict with `x`, perhaps
-    `y`), or a folder of images of one size, whose sub-folders, if any, are the classes. A fixed tenth is the test split.
+    Own data are an `.npz` file (array `x`, perhaps `y`), an `.npy` file (`x` alone), a saved tensor (`.pt`: a tensor, or
+    a dict with `x`, perhaps `y`), or a folder of images of one size, whose sub-folders, if any, are the classes. A fixed
+    tenth is the test split.
 
     Args:
         name: a name of `names()` (`-` and `_` and capitals do not matter), or a path.
@@ -135,8 +136,8 @@ def load(name: str, *, split: Split = "train", limit: int | None = None) -> Data
     path = Path(name).expanduser()
     if path.exists():
         return _own(path, split, limit)
-    if path.suffix in {".npz", ".pt"} or len(path.parts) > 1:
-        raise DataError(f"no data at {path}: expected an .npz file, a saved tensor (.pt), or a folder of images")
+    if path.suffix in {".npy", ".npz", ".pt"} or len(path.parts) > 1:
+        raise DataError(f"no data at {path}: expected an .npy or .npz file, a saved tensor (.pt), or a folder of images")
     close = difflib.get_close_matches(key, REGISTRY, n=1)
     hint = f"; did you mean {close[0]}?" if close else "."
     raise DataError(f"unknown data set {name!r}{hint} Known: {', '.join(names())}; or the path of your own data")
@@ -154,12 +155,12 @@ def canonical(name: str) -> str:
 def _own(path: Path, split: Split, limit: int | None) -> Data:
     if path.is_dir():
         x, y = _read_folder(path)
-    elif path.suffix == ".npz":
+    elif path.suffix in {".npy", ".npz"}:
         x, y = _read_npz(path)
     elif path.suffix in {".pt", ".pth"}:
         x, y = _read_tensor(path)
     else:
-        raise DataError(f"{path}: expected an .npz file, a saved tensor (.pt), or a folder of images")
+        raise DataError(f"{path}: expected an .npy or .npz file, a saved tensor (.pt), or a folder of images")
     levels = None
     if x.dtype == torch.uint8:
         x, levels = x.float() / 255, 256
@@ -179,7 +180,10 @@ def _own(path: Path, split: Split, limit: int | None) -> Data:
 
 def _read_npz(path: Path) -> tuple[Tensor, Tensor | None]:
     try:
-        with np.load(path, allow_pickle=False) as table:
+        found = np.load(path, allow_pickle=False)
+        if isinstance(found, np.ndarray):  # .npy
+            return torch.from_numpy(found), None
+        with found as table:
             keys = list(table)
             if "x" not in keys and len(keys) != 1:
                 raise DataError(f"{path}: expected an array named x; got {keys}")
@@ -188,7 +192,7 @@ def _read_npz(path: Path) -> tuple[Tensor, Tensor | None]:
     except DataError:
         raise
     except Exception as error:
-        raise DataError(f"{path} could not be read as .npz ({type(error).__name__}: {error})") from error
+        raise DataError(f"{path} could not be read as .npy or .npz ({type(error).__name__}: {error})") from error
     return x, y
 
 
