@@ -39,6 +39,11 @@ def same(a, b):
     return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
 
 
+def same_checkpoint(a, b):
+    """Whether two payloads of `read_checkpoint` hold the same run, whoever trained it: sessions are compared by nobody."""
+    return same({k: v for k, v in a.items() if k != "sessions"}, {k: v for k, v in b.items() if k != "sessions"})
+
+
 class Counting:
     """Counts how often the energy, and the energy with its gradient, are asked for."""
 

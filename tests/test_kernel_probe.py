@@ -46,7 +46,7 @@ def bars(*, legend):
         (draw({"label": "a"}, {}, legend=True), "colour alone"),
         (draw({"color": "C0"}, {"color": "C1", "ls": "--"}, {"color": "C2"}), "colour alone"),
         (draw({"color": "red"}), "not safe"),
-        (draw({"color": "g", "label": "a"}, {"color": "b", "label": "b"}, legend=True), "not safe"),
+        (draw({"color": "green", "label": "a"}, {"color": "blue", "label": "b"}, legend=True), "not safe"),
         (draw({}), None),
         (draw({"color": "C0"}, {"color": "C0"}), None),  # one colour carries no meaning
         (draw({"label": "a"}, {"label": "b"}, legend=True), None),

@@ -14,6 +14,7 @@ from ebmlearn.training.game import GcdConfig, build_state, gcd_preset, read_weig
 from ebmlearn.training.gcd import run_gcd, sampler_losses, train_gcd
 from ebmlearn.training.gcd_report import grid, report_points, report_run
 from ebmlearn.training.state import CheckpointError, Diverged, RunOptions, make_fabric, read_checkpoint, resume, run
+from tests.helpers import same
 
 TINY = GcdConfig(
     pretrain_steps=6,
@@ -30,14 +31,6 @@ TINY = GcdConfig(
 @pytest.fixture(autouse=True)
 def small_pool(monkeypatch):
     monkeypatch.setattr("ebmlearn.training.game.POOL", 2000)
-
-
-def same(a, b):
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b))
-    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
 
 
 @pytest.mark.parametrize("update", ["pg", "bptt", "dp"])

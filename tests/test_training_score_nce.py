@@ -15,7 +15,7 @@ from ebmlearn.training.nce import NCEConfig, nce_preset, run_nce
 from ebmlearn.training.samples import samples_from_checkpoint
 from ebmlearn.training.score import ScoreConfig, objective_of, run_score, score_preset
 from ebmlearn.training.state import RunOptions, read_checkpoint
-from tests.helpers import same
+from tests.helpers import same_checkpoint
 
 SMALL_SCORE = ScoreConfig(data="8gaussians", steps=9, batch_size=32, hidden_features=(8,))
 SMALL_NCE = NCEConfig(data="8gaussians", steps=9, batch_size=32, hidden_features=(8,))
@@ -27,7 +27,7 @@ def test_stopped_and_resumed_equals_uninterrupted(tmp_path, config, go):
     for _ in range(4):
         go(config, RunOptions(out=tmp_path / "parts", resume=True, max_minutes=1e-9))
     go(config, RunOptions(out=tmp_path / "parts", resume=True))
-    assert same(read_checkpoint(tmp_path / "whole/last.ckpt"), read_checkpoint(tmp_path / "parts/last.ckpt"))
+    assert same_checkpoint(read_checkpoint(tmp_path / "whole/last.ckpt"), read_checkpoint(tmp_path / "parts/last.ckpt"))
 
 
 def test_nce_learns_the_density_and_its_log_z(tmp_path):
