@@ -16,7 +16,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from ebmlearn.samplers import ReplayBuffer
-from ebmlearn.training import cd, clel, game, gcd, rbm, score
+from ebmlearn.training import cd, clel, game, gcd, rbm, rbm_config, score
 from ebmlearn.training.clel_model import ClelConfig, load_bytes
 from ebmlearn.training.state import RunOptions, make_fabric
 
@@ -48,7 +48,7 @@ CONFIGS = {
     ),
     "rbm-pcd": rbm.RBMConfig(steps=STEPS, batch_size=B, n_chains=B, n_hidden=9, sweeps=2, limit=100),
     "rbm-annealed": dataclasses.replace(
-        rbm.GMM, steps=STEPS, batch_size=B, n_chains=B, n_hidden=9, sweeps=3, limit=100, negatives="annealed"
+        rbm_config.GMM, steps=STEPS, batch_size=B, n_chains=B, n_hidden=9, sweeps=3, limit=100, negatives="annealed"
     ),
 }
 RUNS = {"clel": clel.run_clel, "gcd": gcd.run_gcd, "score": score.run_score, "cd": cd.run_cd, "rbm": rbm.run_rbm}

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from PIL import Image
 
 from .homework_format import convert_homework
@@ -100,18 +100,25 @@ def _execute(nb: nbformat.NotebookNode, folder: Path, more: dict[str, str]) -> t
     env = {k: v for k, v in os.environ.items() if k not in ("EBMLEARN_SMOKE", "MPLBACKEND")} | more
     env["EBMLEARN_PROGRESS"] = "off"
     env["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [env.get("PYTHONPATH")])])  # this checkout's ebmlearn
-    client = NotebookClient(
-        nb,
-        timeout=600,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(folder)}},
-        record_timing=False,
-    )
-    began, used = time.perf_counter(), children_seconds()
-    try:
-        client.execute(env=env)
-    except CellExecutionError as error:
-        raise BuildError(f"{nb.metadata['ebmlearn']['lesson']} ({nb.metadata['ebmlearn']['kind']}): {error}") from None
+    name = f"{nb.metadata['ebmlearn']['lesson']} ({nb.metadata['ebmlearn']['kind']})"
+    for attempt in (1, 2):  # a kernel's answer can get lost between processes; then both wait for ever
+        client = NotebookClient(
+            nb,
+            timeout=600,
+            kernel_name="python3",
+            resources={"metadata": {"path": str(folder)}},
+            record_timing=False,
+        )
+        began, used = time.perf_counter(), children_seconds()
+        try:
+            client.execute(env=env)
+            break
+        except CellExecutionError as error:
+            raise BuildError(f"{name}: {error}") from None
+        except CellTimeoutError as error:
+            if attempt == 2:
+                raise BuildError(f"{name}: {error}") from None
+            print(f"{name}: no answer for ten minutes, once more", file=sys.stderr)
     del client
     gc.collect()  # here, not in the middle of something else: a collected client runs its event loop
     return time.perf_counter() - began, children_seconds() - used

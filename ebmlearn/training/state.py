@@ -411,6 +411,8 @@ def resume(fabric: Any, state: TrainState, *, recipe: str, config: Any, options:
             raise CheckpointError(f"{path} exists: continue it with --resume, or choose another --out")
         return False
     if not path.exists():
+        if fabric.global_rank == 0:  # a run killed before its first checkpoint may have left rows
+            drop_rows_after(out / "metrics.csv", state.step)
         return False
     payload = read_checkpoint(path, recipe=recipe)
     check_same_config(payload["config"], config, options.override)
